@@ -1,0 +1,285 @@
+"""The functions that users write, one class for each shape.
+
+A function takes a record and gives a record; ``None`` means "no output". The runtime calls, on
+each parallel instance and in this order::
+
+    attach(context) → open(context) → map/filter/... for each record → finish() → close()
+
+``close`` is called exactly once, also after a failure; ``finish`` only when the input ended. A
+subclass need not call ``super().__init__()``, and may assign ``self.context`` and ``self.logger``
+itself: both are plain attributes.
+
+This module knows nothing of the engine, so that libraries can implement functions without it.
+"""
+
+from __future__ import annotations
+
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Sequence
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
+
+from sage.common.core.context import FunctionContext
+from sage.common.errors import ServiceError
+
+__all__ = [
+    "AggregateFunction",
+    "AsyncMapFunction",
+    "BatchFunction",
+    "CoMapFunction",
+    "FilterFunction",
+    "FlatMapFunction",
+    "Function",
+    "JoinFunction",
+    "KeyByFunction",
+    "MapFunction",
+    "ProcessFunction",
+    "ReduceFunction",
+    "ReplayableSource",
+    "SinkFunction",
+    "SourceFunction",
+    "StopSignal",
+    "TransactionalSink",
+]
+
+T = TypeVar("T")
+U = TypeVar("U")
+K = TypeVar("K")
+L = TypeVar("L")
+R = TypeVar("R")
+A = TypeVar("A")
+
+
+class StopSignal:
+    """What a ``BatchFunction`` may return to say that it has ended.
+
+    It never reaches a user function; the runtime turns it into the end of the source.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self.name = name
+
+    def __repr__(self) -> str:
+        return f"StopSignal({self.name!r})"
+
+
+class Function:
+    """What all functions share: a life cycle, a logger, a context and services."""
+
+    context: FunctionContext | None = None
+    logger: logging.Logger = logging.getLogger("sage.function")
+
+    def attach(self, context: FunctionContext) -> None:
+        """Take the context and its logger; the runtime calls this just before ``open``."""
+        object.__setattr__(self, "context", context)
+        object.__setattr__(self, "logger", context.logger)
+
+    def open(self, context: Any) -> None:
+        """Acquire resources; called once for each parallel instance, before any record."""
+
+    def close(self) -> None:
+        """Release resources; called once for each parallel instance, also after a failure."""
+
+    def finish(self) -> Iterable[Any] | None:
+        """Return what is still buffered at the end of the input, or None."""
+        return None
+
+    def snapshot_state(self) -> object:
+        """Return this function's own state for a checkpoint, or None if it has none."""
+        return None
+
+    def restore_state(self, state: Any) -> None:
+        """Take back what ``snapshot_state`` returned."""
+
+    def call_service(
+        self, name: str, *args: Any, method: str = "process", timeout_s: float | None = None
+    ) -> Any:
+        """Call a method of a registered service.
+
+        Args:
+            name: The name given to ``register_service``.
+            args: Positional arguments of the method.
+            method: Name of the method.
+            timeout_s: Seconds to wait for the answer; None waits for ever.
+
+        Raises:
+            ServiceError: if the function does not run in a job, the service is unknown, or the
+                answer does not come in time.
+        """
+        if self.context is None:
+            raise ServiceError(
+                f"{type(self).__name__} called service {name!r} outside a running job",
+                hint="services are there between open() and close()",
+                service=name,
+            )
+        return self.context.call_service(name, *args, method=method, timeout_s=timeout_s)
+
+
+class SourceFunction(Function, ABC, Generic[T]):
+    """Where records come from, read in batches.
+
+    A source that also has ``snapshot_position`` and ``seek`` (see `ReplayableSource`) can be
+    replayed after a failure.
+    """
+
+    @abstractmethod
+    def read(self, max_records: int) -> Sequence[T] | None:
+        """Return what is there now: at most ``max_records``, maybe nothing.
+
+        Returns:
+            The records, an empty sequence if none is there yet, or None when the source has ended
+            for good. A call must not block longer than ``poll_timeout_s``.
+        """
+
+    poll_timeout_s: float = 0.1
+
+    def splits(self) -> Sequence[object] | None:
+        """Return the parts that can be read in parallel, or None if it cannot be split."""
+        return None
+
+
+@runtime_checkable
+class ReplayableSource(Protocol):
+    """A source that can say where it is and go back there."""
+
+    def snapshot_position(self) -> object:
+        """Return the position after the last record that ``read`` returned."""
+
+    def seek(self, position: Any) -> None:
+        """Go to a position that ``snapshot_position`` returned; called before the first read."""
+
+
+class BatchFunction(Function, ABC, Generic[T]):
+    """A source that gives one record a call, until it returns None or a `StopSignal`."""
+
+    @abstractmethod
+    def execute(self) -> T | StopSignal | None:
+        """Return the next record; None or a `StopSignal` ends the source."""
+
+
+class MapFunction(Function, ABC, Generic[T, U]):
+    """One record in, one record or nothing out.
+
+    Example:
+        >>> class Double(MapFunction[int, int]):
+        ...     def map(self, record):
+        ...         return 2 * record
+        >>> Double().map(4)
+        8
+    """
+
+    @abstractmethod
+    def map(self, record: T) -> U | None:
+        """Return the record that replaces ``record``, or None for no output."""
+
+
+class FilterFunction(Function, ABC, Generic[T]):
+    """Keeps the records for which it says yes."""
+
+    @abstractmethod
+    def filter(self, record: T) -> bool:
+        """Return something true to keep the record."""
+
+
+class FlatMapFunction(Function, ABC, Generic[T, U]):
+    """One record in, any number out."""
+
+    @abstractmethod
+    def flat_map(self, record: T) -> Iterable[U] | None:
+        """Return the records that replace ``record``. A ``str`` is refused, not split."""
+
+
+class KeyByFunction(Function, ABC, Generic[T, K]):
+    """Says which key a record belongs to."""
+
+    @abstractmethod
+    def get_key(self, record: T) -> K:
+        """Return the key: str, bytes, int, bool, float, date, UUID, Enum, or a tuple of these."""
+
+
+class ReduceFunction(Function, ABC, Generic[T]):
+    """Combines two records into one of the same type, for each key."""
+
+    @abstractmethod
+    def reduce(self, a: T, b: T) -> T:
+        """Return the combination of the value so far (``a``) and the next record (``b``)."""
+
+
+class AggregateFunction(Function, ABC, Generic[T, A, R]):
+    """Folds records into an accumulator and turns that into a result."""
+
+    @abstractmethod
+    def create(self) -> A:
+        """Return an empty accumulator."""
+
+    @abstractmethod
+    def add(self, acc: A, record: T) -> A:
+        """Return the accumulator with ``record`` in it."""
+
+    @abstractmethod
+    def result(self, acc: A) -> R:
+        """Return what the accumulator stands for."""
+
+    @abstractmethod
+    def merge(self, a: A, b: A) -> A:
+        """Return one accumulator for both, as session windows need it."""
+
+
+class ProcessFunction(Function, ABC, Generic[T, U]):
+    """The general function: state, timers, timestamps and side outputs through ``ctx``."""
+
+    @abstractmethod
+    def process(self, record: T, ctx: Any) -> Iterable[U] | None:
+        """Return the records that come of ``record``; side outputs go to ``ctx.output``."""
+
+    def on_timer(self, timestamp_s: float, ctx: Any) -> Iterable[U] | None:
+        """Return the records that come of a timer that fired."""
+        return None
+
+
+class CoMapFunction(Function):
+    """One method for each input of ``connect``: ``map0``, ``map1``, ... up to ``map4``."""
+
+
+class JoinFunction(Function, ABC, Generic[L, R, U]):
+    """Makes one record of a matching pair."""
+
+    @abstractmethod
+    def join(self, left: L | None, right: R | None) -> U | None:
+        """Return the joined record, or None for no output; a missing side of an outer join is None."""
+
+
+class AsyncMapFunction(Function, ABC, Generic[T, U]):
+    """A map whose work is awaited, many records at a time."""
+
+    @abstractmethod
+    async def map(self, record: T) -> U | None:
+        """Return the record that replaces ``record``, or None for no output."""
+
+
+class SinkFunction(Function, ABC, Generic[T]):
+    """Where records go."""
+
+    @abstractmethod
+    def write(self, record: T) -> None:
+        """Take one record."""
+
+    def flush(self) -> None:
+        """Make what was written visible; called before ``close`` when the input ended."""
+
+
+@runtime_checkable
+class TransactionalSink(Protocol):
+    """A sink whose output appears with the checkpoint that covers it. ``commit`` is idempotent."""
+
+    def begin(self, epoch: int) -> None:
+        """Start collecting the writes of ``epoch``."""
+
+    def prepare(self, epoch: int) -> object:
+        """Make the writes of ``epoch`` durable but not yet visible; return what commit needs."""
+
+    def commit(self, epoch: int) -> None:
+        """Make the writes of ``epoch`` visible; calling it again changes nothing."""
+
+    def abort(self, epoch: int) -> None:
+        """Throw the writes of ``epoch`` away."""
