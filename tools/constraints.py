@@ -42,7 +42,9 @@ def main() -> None:
     lines = resolve()
     names = {line.partition("==")[0] for line in lines}
     if forbidden := names.intersection(NEVER):
-        sys.exit(f"refused: {', '.join(sorted(forbidden))} would be installed without being asked for")
+        sys.exit(
+            f"refused: {', '.join(sorted(forbidden))} would be installed without being asked for"
+        )
     (ROOT / "constraints.txt").write_text(HEADER + "\n".join(lines) + "\n")
     print(f"constraints.txt: {len(lines)} packages")
 
