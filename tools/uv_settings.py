@@ -1,8 +1,8 @@
 """Print pip's configured package sources as `export UV_...` lines for a shell.
 
-uv reads none of pip's settings, so a machine whose pip is configured for a mirror or a directory of
-wheels would install from somewhere else once uv is used. `quickstart.sh` evaluates what this prints.
-A `UV_...` variable that is set already wins.
+uv reads none of pip's settings, so a machine whose pip is configured for a mirror or a directory
+of wheels would install from somewhere else once uv is used. `quickstart.sh` evaluates what this
+prints. A `UV_...` variable that is set already wins.
 """
 
 from __future__ import annotations

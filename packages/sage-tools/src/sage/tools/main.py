@@ -67,8 +67,8 @@ def quality(
     raise typer.Exit(not all(outcome.passed for outcome in outcomes))
 
 
-@app.command(context_settings=PASSES_ON)
-def test(
+@app.command("test", context_settings=PASSES_ON)
+def tests(
     context: typer.Context,
     root: Root = None,
     fast: Annotated[bool, typer.Option("--fast", help="Leave out what is marked slow.")] = False,

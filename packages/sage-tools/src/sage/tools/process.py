@@ -21,7 +21,7 @@ class Outcome:
         name: What was checked, as the developer reads it.
         passed: Whether it is all right.
         seconds: How long it took.
-        output: What the program printed, both streams in order.
+        output: What the program printed, both streams.
     """
 
     name: str
