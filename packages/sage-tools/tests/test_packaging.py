@@ -78,7 +78,9 @@ def foreign_wheel(directory: Path, name: str) -> None:
     """Write a wheel of another project's distribution: our name, a higher number, no epoch."""
     info = f"{name}-99.0.dist-info"
     with zipfile.ZipFile(directory / f"{name}-99.0-py3-none-any.whl", "w") as archive:
-        archive.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 99.0\n")
+        archive.writestr(
+            f"{info}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: 99.0\n"
+        )
         archive.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
         archive.writestr(f"{info}/RECORD", "")
 
@@ -131,7 +133,9 @@ def test_core_works_from_local_files_in_an_empty_environment(
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
     pip = [sys.executable, "-m", "pip", "--python", python, "install", "-q", "--no-index"]
-    call(*pip, "--no-compile", "--find-links", wheelhouse, "isage[core]>=1!0.1,<1!0.2", cwd=tmp_path)
+    call(
+        *pip, "--no-compile", "--find-links", wheelhouse, "isage[core]>=1!0.1,<1!0.2", cwd=tmp_path
+    )
 
     said = json.loads(call(python, "-I", "-c", PIPELINE, cwd=tmp_path))
     assert said["result"] == [2, 4, 6]

@@ -12,8 +12,9 @@ def build_docs(repository: Repository) -> Outcome:
     """Build ``docs-public`` into ``site/``."""
     return run(
         "documentation",
-        ["-m", "mkdocs", "build", "--strict", "--quiet"],
+        # Not --quiet: it silences the warnings before --strict can count them.
+        ["-m", "mkdocs", "build", "--strict"],
         cwd=repository.root,
-        # mkdocs-material announces mkdocs 2 on every build; the version is pinned.
+        # mkdocs-material announces its successor on every build; the version is pinned.
         environment={**repository.environment(), "NO_MKDOCS_2_WARNING": "1"},
     )
