@@ -44,9 +44,8 @@ def test_help_lists_modes_and_verbs(checkout: Path) -> None:
     """`--help` tells everything there is and sets nothing up."""
     done = quickstart(checkout, "--help")
     assert done.returncode == 0
-    for (
-        word
-    ) in "--core --standard --full --dev --yes --with-torch --cuda --doctor demo test".split():
+    modes = ["--core", "--standard", "--full", "--dev"]
+    for word in [*modes, "--yes", "--with-torch", "--cuda", "--doctor", "demo", "test"]:
         assert word in done.stdout
     assert not (checkout / ".venv").exists()
 

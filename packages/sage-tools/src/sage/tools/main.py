@@ -68,7 +68,7 @@ def quality(
 
 
 @app.command("test", context_settings=PASSES_ON)
-def tests(
+def run_pytest(
     context: typer.Context,
     root: Root = None,
     fast: Annotated[bool, typer.Option("--fast", help="Leave out what is marked slow.")] = False,
