@@ -1,0 +1,55 @@
+"""Turns texts into vectors: one protocol, an ONNX embedder without torch, a mock for tests.
+
+Not here: where the vectors are kept (`sage.libs.vectors`) and how rankings are joined
+(`sage.libs.fusion`).
+
+Layout::
+
+    embedder.py     the Embedder protocol and load_embedder
+    onnx_bert.py    OnnxEmbedder: BERT-like models on ONNX Runtime
+    mock.py         MockTextEmbedder: hashed words, for tests
+    tokenizer.py    the model's own tokenizer, shared with the chunker
+    weights.py      model id -> directory with the weights
+    safetensors.py  reads weights without torch
+    bert_graph.py   weights -> ONNX graph
+    convert.py      converts once, caches
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sage.libs.embedding.embedder import DEFAULT_MODEL, Embedder, load_embedder
+    from sage.libs.embedding.mock import MockTextEmbedder
+    from sage.libs.embedding.onnx_bert import OnnxEmbedder
+    from sage.libs.embedding.tokenizer import load_tokenizer
+    from sage.libs.embedding.weights import MissingWeightsError
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "Embedder",
+    "MissingWeightsError",
+    "MockTextEmbedder",
+    "OnnxEmbedder",
+    "load_embedder",
+    "load_tokenizer",
+]
+
+_HOME = {
+    "DEFAULT_MODEL": "embedder",
+    "Embedder": "embedder",
+    "MissingWeightsError": "weights",
+    "MockTextEmbedder": "mock",
+    "OnnxEmbedder": "onnx_bert",
+    "load_embedder": "embedder",
+    "load_tokenizer": "tokenizer",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a re-export on first use: numpy and the rest load only when they are needed."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)

@@ -1,0 +1,187 @@
+"""Builds the ONNX graph of a BERT encoder from its weights.
+
+The graph is written in the fused operators that ONNX Runtime's own transformer optimiser would
+make of it (``Attention``, ``SkipLayerNormalization`` and ``BiasGelu`` of ``com.microsoft``), so
+that nothing has to recognise them again at each load. The test compares it with an independent
+forward pass in numpy.
+
+Inputs ``input_ids`` and ``attention_mask``: int64 [batch, length]. Outputs ``embedding``: float32
+[batch, hidden], pooled and of length 1, and ``tokens``: float32 [batch, length, hidden], the last
+hidden state as it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sage.common.errors import DataError
+
+__all__ = ["build_bert"]
+
+_MS = "com.microsoft"
+Weights = Mapping[str, npt.NDArray[np.float32]]
+
+
+def build_bert(config: Mapping[str, Any], weights: Weights, *, pooling: str) -> Any:
+    """Return the ``onnx.ModelProto`` of a BERT encoder with pooling and normalisation.
+
+    Args:
+        config: The model's ``config.json``.
+        weights: Its tensors by name, with or without the prefix ``bert.``.
+        pooling: ``"mean"`` over the tokens, or ``"cls"``.
+
+    Raises:
+        DataError: if the model is not a plain BERT, or a tensor is missing.
+    """
+    expected = {
+        "model_type": "bert",
+        "hidden_act": "gelu",
+        "position_embedding_type": "absolute",
+    }
+    for key, value in expected.items():
+        if config.get(key, value) != value:
+            raise DataError(f"cannot convert a model with {key}={config[key]!r}, only {value!r}")
+    return _BertGraph(config, weights, pooling).model()
+
+
+class _BertGraph:
+    """Collects nodes and initialisers; each method adds one block and returns its output's name."""
+
+    def __init__(self, config: Mapping[str, Any], weights: Weights, pooling: str) -> None:
+        from onnx import helper, numpy_helper
+
+        self._helper, self._numpy_helper = helper, numpy_helper
+        self._config, self._weights, self._pooling = config, weights, pooling
+        self._nodes: list[Any] = []
+        self._tensors: list[Any] = []
+        self._eps = float(config.get("layer_norm_eps", 1e-12))
+
+    def model(self) -> Any:
+        """Build everything, from the ids to the pooled vector."""
+        from onnx import TensorProto
+
+        self._node("Cast", ["attention_mask"], "mask", to=TensorProto.INT32)
+        hidden = self._embeddings()
+        for layer in range(self._config["num_hidden_layers"]):
+            hidden = self._layer(layer, hidden)
+        self._node("Identity", [hidden], "tokens")
+        self._pooled("tokens")
+        info = self._helper.make_tensor_value_info
+        shape, size = ["batch", "length"], self._config["hidden_size"]
+        graph = self._helper.make_graph(
+            self._nodes,
+            "bert",
+            [
+                info("input_ids", TensorProto.INT64, shape),
+                info("attention_mask", TensorProto.INT64, shape),
+            ],
+            [
+                info("embedding", TensorProto.FLOAT, ["batch", size]),
+                info("tokens", TensorProto.FLOAT, [*shape, size]),
+            ],
+            self._tensors,
+        )
+        versions = [self._helper.make_opsetid("", 17), self._helper.make_opsetid(_MS, 1)]
+        return self._helper.make_model(
+            graph, opset_imports=versions, ir_version=8, producer_name="sage"
+        )
+
+    def _embeddings(self) -> str:
+        """Add word, position and (always the first) type embeddings, and normalise their sum."""
+        # Every text is one segment, so the type embedding is a constant: folded into positions.
+        positions = (
+            self._weight("embeddings.position_embeddings.weight")
+            + self._weight("embeddings.token_type_embeddings.weight")[0]
+        )
+        self._node("Shape", ["input_ids"], "length", start=1, end=2)
+        self._node(
+            "Slice", [self._tensor("positions", positions), *self._ints([0]), "length"], "position"
+        )
+        words = self._tensor("words", self._weight("embeddings.word_embeddings.weight"))
+        self._node("Gather", [words, "input_ids"], "word")
+        self._node("Add", ["word", "position"], "summed")
+        scale, shift = self._norm("embeddings.LayerNorm")
+        return self._node(
+            "LayerNormalization", ["summed", scale, shift], "hidden", axis=-1, epsilon=self._eps
+        )
+
+    def _layer(self, layer: int, hidden: str) -> str:
+        prefix, at = f"encoder.layer.{layer}.", f"l{layer}."
+        own = prefix + "attention.self."
+        parts = ("query", "key", "value")
+        packed = np.concatenate([self._weight(f"{own}{p}.weight").T for p in parts], axis=1)
+        bias = np.concatenate([self._weight(f"{own}{p}.bias") for p in parts])
+        attended = self._node(
+            "Attention",
+            [hidden, self._tensor(at + "qkv.w", packed), self._tensor(at + "qkv.b", bias), "mask"],
+            at + "attended",
+            domain=_MS,
+            num_heads=self._config["num_attention_heads"],
+        )
+        hidden = self._projected(prefix + "attention.output", at + "attention", attended, hidden)
+        inner = self._matmul(prefix + "intermediate.dense.weight", at + "inner", hidden)
+        bias_name = self._tensor(at + "inner.b", self._weight(prefix + "intermediate.dense.bias"))
+        active = self._node("BiasGelu", [inner, bias_name], at + "active", domain=_MS)
+        return self._projected(prefix + "output", at + "output", active, hidden)
+
+    def _projected(self, name: str, at: str, value: str, skip: str) -> str:
+        """Dense layer, residual connection and layer norm."""
+        projected = self._matmul(f"{name}.dense.weight", at, value)
+        scale, shift = self._norm(f"{name}.LayerNorm")
+        bias = self._tensor(at + ".b", self._weight(f"{name}.dense.bias"))
+        return self._node(
+            "SkipLayerNormalization",
+            [projected, skip, scale, shift, bias],
+            at + ".normed",
+            domain=_MS,
+            epsilon=self._eps,
+        )
+
+    def _pooled(self, tokens: str) -> None:
+        if self._pooling == "cls":
+            self._node("Gather", [tokens, self._tensor("first", np.int64(0))], "pooled", axis=1)
+        else:
+            # Sum of the real tokens as a product; dividing by their number is left out, because
+            # normalising the length undoes any scale.
+            from onnx import TensorProto
+
+            self._node("Cast", ["attention_mask"], "weights", to=TensorProto.FLOAT)
+            self._node("Unsqueeze", ["weights", *self._ints([1])], "weights.row")
+            self._node("MatMul", ["weights.row", tokens], "pooled.row")
+            self._node("Squeeze", ["pooled.row", *self._ints([1])], "pooled")
+        self._node("LpNormalization", ["pooled"], "embedding", axis=-1, p=2)
+
+    def _matmul(self, weight: str, at: str, value: str) -> str:
+        transposed = np.ascontiguousarray(self._weight(weight).T)
+        return self._node("MatMul", [value, self._tensor(at + ".w", transposed)], at + ".product")
+
+    def _norm(self, name: str) -> tuple[str, str]:
+        scale, shift = self._weight(f"{name}.weight"), self._weight(f"{name}.bias")
+        return self._tensor(name + ".scale", scale), self._tensor(name + ".shift", shift)
+
+    def _weight(self, name: str) -> npt.NDArray[np.float32]:
+        for candidate in (name, f"bert.{name}"):
+            if candidate in self._weights:
+                return self._weights[candidate]
+        raise DataError(f"the weights hold no tensor {name!r}", tensor=name)
+
+    def _tensor(self, name: str, value: npt.ArrayLike) -> str:
+        array = np.asarray(value)
+        self._tensors.append(self._numpy_helper.from_array(array, name))
+        return name
+
+    def _ints(self, values: Sequence[int]) -> list[str]:
+        name = f"ints.{len(self._tensors)}"
+        return [self._tensor(name, np.asarray(values, dtype=np.int64))]
+
+    def _node(
+        self, op: str, inputs: Sequence[str], output: str, domain: str = "", **attributes: Any
+    ) -> str:
+        self._nodes.append(
+            self._helper.make_node(op, inputs, [output], domain=domain, **attributes)
+        )
+        return output

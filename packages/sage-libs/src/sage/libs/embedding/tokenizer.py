@@ -1,0 +1,47 @@
+"""The model's own tokenizer, one per process: the chunker counts with what the embedder reads."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING
+
+from sage.common.errors import DataError
+from sage.libs.embedding.embedder import DEFAULT_MODEL
+from sage.libs.embedding.weights import resolve
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tokenizers import Tokenizer
+
+__all__ = ["load_tokenizer"]
+
+
+def load_tokenizer(model: str = DEFAULT_MODEL) -> Tokenizer:
+    """Return the tokenizer of a model, without truncation and padding, shared by all callers.
+
+    Do not switch truncation or padding on in it: everybody in the process would get them.
+
+    Args:
+        model: A model id or a directory, as for `sage.libs.embedding.weights.resolve`.
+
+    Raises:
+        MissingWeightsError: if the model is nowhere on this machine.
+        DataError: if its ``tokenizer.json`` cannot be read.
+    """
+    return _load(resolve(model) / "tokenizer.json")
+
+
+@functools.lru_cache(maxsize=8)
+def _load(path: Path) -> Tokenizer:
+    from tokenizers import Tokenizer
+
+    try:
+        tokenizer = Tokenizer.from_file(str(path))
+    except Exception as error:  # the library raises plain Exception for whatever is wrong
+        raise DataError(f"cannot read the tokenizer {str(path)!r}: {error}", path=str(path)) from (
+            error
+        )
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return tokenizer

@@ -1,0 +1,150 @@
+"""The ONNX embedder against an independent forward pass in numpy."""
+
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sage.common.errors import ConfigError, DataError
+from sage.libs.embedding import DEFAULT_MODEL, OnnxEmbedder, load_embedder, load_tokenizer
+from sage.libs.embedding.onnx_bert import _batches, _session
+from sage.libs.embedding.safetensors import read_safetensors
+from sage.libs.embedding.weights import resolve
+
+TEXTS = [
+    "Water boils at 100 degrees Celsius at sea level.",
+    "cat",
+    "",
+    "Streams are processed record by record. " * 9,
+    "水在一百度沸腾。",
+]
+
+
+@pytest.fixture(scope="module")
+def embedder() -> OnnxEmbedder:
+    return OnnxEmbedder()
+
+
+def norm(x: Any, scale: Any, shift: Any) -> Any:
+    centred = x - x.mean(-1, keepdims=True)
+    return centred / np.sqrt((centred**2).mean(-1, keepdims=True) + 1e-12) * scale + shift
+
+
+def numpy_bert(weights: dict[str, Any], ids: list[int]) -> Any:
+    """One text through BERT in float64, written from the paper and not from the graph."""
+    w = {name: value.astype(np.float64) for name, value in weights.items() if value.size < 10**6}
+    words = weights["embeddings.word_embeddings.weight"][ids].astype(np.float64)
+    x = words + w["embeddings.position_embeddings.weight"][: len(ids)]
+    x = x + w["embeddings.token_type_embeddings.weight"][0]
+    x = norm(x, w["embeddings.LayerNorm.weight"], w["embeddings.LayerNorm.bias"])
+    erf = np.vectorize(math.erf)
+    for layer in range(6):
+        p = f"encoder.layer.{layer}."
+
+        def dense(name: str, value: Any, p: str = p) -> Any:
+            return value @ w[f"{p}{name}.weight"].T + w[f"{p}{name}.bias"]
+
+        heads = []
+        q, k, v = (dense(f"attention.self.{n}", x) for n in ("query", "key", "value"))
+        for head in range(12):
+            part = slice(32 * head, 32 * head + 32)
+            scores = q[:, part] @ k[:, part].T / math.sqrt(32)
+            scores = np.exp(scores - scores.max(-1, keepdims=True))
+            heads.append(scores / scores.sum(-1, keepdims=True) @ v[:, part])
+        x = norm(
+            x + dense("attention.output.dense", np.concatenate(heads, axis=1)),
+            w[f"{p}attention.output.LayerNorm.weight"],
+            w[f"{p}attention.output.LayerNorm.bias"],
+        )
+        inner = dense("intermediate.dense", x)
+        inner = inner * 0.5 * (1 + erf(inner / math.sqrt(2)))
+        x = norm(
+            x + dense("output.dense", inner),
+            w[f"{p}output.LayerNorm.weight"],
+            w[f"{p}output.LayerNorm.bias"],
+        )
+    pooled = x.mean(0)
+    return pooled / np.linalg.norm(pooled)
+
+
+def test_agrees_with_numpy(embedder: OnnxEmbedder) -> None:
+    """A batch of mixed lengths gives what a plain forward pass gives for each text alone."""
+    weights = read_safetensors(resolve(DEFAULT_MODEL) / "model.safetensors")
+    tokenizer = load_tokenizer()
+    vectors = embedder.embed(TEXTS)
+    for text, vector in zip(TEXTS, vectors, strict=True):
+        expected = numpy_bert(weights, tokenizer.encode(text).ids)
+        assert float(vector @ expected) > 0.99999, text
+
+
+def test_shape_order_and_length(embedder: OnnxEmbedder) -> None:
+    """Rows are unit float32 vectors in the order of the texts, whatever the batches were."""
+    vectors = embedder.embed(TEXTS * 3)
+    assert vectors.shape == (15, 384)
+    assert vectors.dtype == np.float32
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    one_by_one = np.concatenate([embedder.embed([text]) for text in TEXTS * 3])
+    np.testing.assert_allclose(vectors, one_by_one, atol=1e-5)
+
+
+def test_no_texts(embedder: OnnxEmbedder) -> None:
+    """No texts give no rows, with the right width."""
+    assert embedder.embed([]).shape == (0, 384)
+
+
+def test_truncates_at_max_tokens() -> None:
+    """What stands after max_tokens has no influence, what stands before it has."""
+    short = OnnxEmbedder(max_tokens=8)
+    kept = "one two three four five six"  # and the two special tokens
+    same, longer, other = short.embed([kept, kept + " seven", "one two three four five SEVEN"])
+    np.testing.assert_allclose(same, longer, atol=1e-5)
+    assert float(same @ other) < 0.999
+
+
+def test_refuses_what_is_no_list_of_texts(embedder: OnnxEmbedder) -> None:
+    """A single string and a number among the texts are named, not embedded letter by letter."""
+    with pytest.raises(DataError, match="list of texts"):
+        embedder.embed("a text")
+    with pytest.raises(DataError, match="got int: 3"):
+        embedder.embed(["a", 3])  # type: ignore[list-item]
+
+
+def test_lone_surrogates_are_survived(embedder: OnnxEmbedder) -> None:
+    """A text with half a surrogate pair, as broken files hold, is embedded all the same."""
+    assert embedder.embed(["broken \ud800 text"]).shape == (1, 384)
+
+
+def test_one_session_per_process(embedder: OnnxEmbedder) -> None:
+    """Copies, pickles and second embedders of a model share the session, and the vectors."""
+    before = _session.cache_info().misses
+    embedder.embed(["a"])
+    for other in (copy.deepcopy(embedder), pickle.loads(pickle.dumps(embedder)), OnnxEmbedder()):
+        np.testing.assert_array_equal(other.embed(["a"]), embedder.embed(["a"]))
+    assert _session.cache_info().misses <= before + 1
+    assert load_embedder(DEFAULT_MODEL) is load_embedder(DEFAULT_MODEL)
+
+
+def test_unknown_options_are_refused() -> None:
+    """A misspelt option is an error with the right spelling."""
+    with pytest.raises(ConfigError, match="did you mean 'max_tokens'"):
+        OnnxEmbedder(max_token=3)  # type: ignore[call-arg]
+
+
+@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 1000))
+def test_batches(lengths: list[int], budget: int) -> None:
+    """Batches hold every text once, keep the budget unless alone, and pad little."""
+    batches = list(_batches(lengths, budget))
+    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
+    for batch in batches:
+        longest = max(lengths[row] for row in batch)
+        assert len(batch) == 1 or len(batch) * longest <= budget
+    flat: Iterator[int] = (lengths[row] for batch in batches for row in batch)
+    assert list(flat) == sorted(lengths, reverse=True)
