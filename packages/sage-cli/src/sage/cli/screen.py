@@ -1,0 +1,69 @@
+"""Where output goes: results to stdout, progress and messages to stderr.
+
+So ``sage ask ... --json | jq`` works whatever else is shown. Rich is imported when the first
+console is made, not before: ``sage --help`` does not need it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["messages", "print_json", "prints_to_stderr", "results", "shown_path"]
+
+
+def results() -> Console:
+    """Return a console on stdout, for what the user asked for."""
+    return _console(to_stderr=False)
+
+
+def messages() -> Console:
+    """Return a console on stderr, for progress, notes and errors."""
+    return _console(to_stderr=True)
+
+
+def _console(*, to_stderr: bool) -> Console:
+    from rich.console import Console
+
+    # Values of users are full of square brackets: markup, emoji and highlighting stay off, so
+    # that text is shown as it is.
+    return Console(stderr=to_stderr, markup=False, emoji=False, highlight=False, soft_wrap=False)
+
+
+def shown_path(path: str) -> str:
+    """Return a path (or ``path:line``) as it looks from the current directory.
+
+    Example:
+        >>> shown_path(os.path.join(os.getcwd(), "docs", "a.md:3"))
+        'docs/a.md:3'
+        >>> shown_path("/elsewhere/a.md")
+        '/elsewhere/a.md'
+    """
+    here = os.getcwd()
+    if path == here:
+        return "."
+    return path[len(here) + 1 :] if path.startswith(here + os.sep) else path
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` as JSON on stdout."""
+    print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+@contextmanager
+def prints_to_stderr(active: bool) -> Iterator[None]:
+    """Send what user code prints to stderr while ``active``, so that stdout holds JSON alone."""
+    if not active:
+        yield
+        return
+    from contextlib import redirect_stdout
+
+    with redirect_stdout(sys.stderr):
+        yield
