@@ -1,0 +1,25 @@
+"""Turns a directory of documents into a collection, as a streaming pipeline on the kernel.
+
+It decides *what* has to be indexed and puts the stages on a stream; how a file is loaded, cut,
+embedded or stored is in ``sage.libs``.
+
+Layout:
+    changes    what is new, changed and gone since the last run
+    stages     the functions of the pipeline: load, cut, embed, write
+    pipeline   `build_index`, which puts them on a stream and commits the result
+    report     what a run did, and how far it is
+"""
+
+from sage.middleware.indexing.changes import Changes, FoundFile, find_changes
+from sage.middleware.indexing.pipeline import build_index
+from sage.middleware.indexing.report import FailedDocument, IndexProgress, IndexReport
+
+__all__ = [
+    "Changes",
+    "FailedDocument",
+    "FoundFile",
+    "IndexProgress",
+    "IndexReport",
+    "build_index",
+    "find_changes",
+]

@@ -1,0 +1,171 @@
+"""`build_index`: the stages on a stream, and the commit of what they wrote.
+
+The stream is ``source(files) → load → cut → embed (in batches) → write``. Everything is written to
+a staging copy of the collection, which takes the place of the old one in one step at the end: a
+run that is stopped, fails or fills the disk leaves the old index answering.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sage.common.errors import DataError, SageError
+from sage.middleware.indexing.changes import Changes, find_changes
+from sage.middleware.indexing.report import IndexProgress, IndexReport
+from sage.middleware.indexing.stages import CutDocument, DocumentAssembler, EmbedPieces, LoadFile
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+    from sage.kernel import LocalEnvironment
+
+__all__ = ["build_index"]
+
+# Enough for the embedder to sort by length and fill its token budget; more only adds latency.
+_PIECES_PER_BATCH = 256
+
+
+def build_index(
+    path: str | os.PathLike[str],
+    collection: str = "default",
+    *,
+    model: str | None = None,
+    store: str | None = None,
+    home: str | os.PathLike[str] | None = None,
+    patterns: Iterable[str] | None = None,
+    allow_empty: bool = False,
+    progress: Callable[[IndexProgress], Any] | None = None,
+) -> IndexReport:
+    """Bring a collection up to date with a directory, touching only what changed.
+
+    Args:
+        path: The directory (or one file).
+        collection: Name of the collection; made if it does not exist.
+        model: The embedding model; by default the collection's, or the packaged one.
+        store: The kind of vector store of a new collection.
+        home: SAGE's home directory, instead of ``$SAGE_HOME``.
+        patterns: Globs that choose the files; by default every supported kind.
+        allow_empty: Take the documents out of the collection if the directory holds none any more.
+        progress: Called with an `IndexProgress` as the run goes on.
+
+    Returns:
+        What was added, changed, removed, left and failed. Documents that failed do not stop the
+        run.
+
+    Raises:
+        DataError: if the directory does not exist or holds no documents.
+        StorageError: if the collection cannot be written; the old index is as it was.
+    """
+    from sage.libs.collection import Collection
+
+    started = time.perf_counter()
+    _refuse_missing(path)
+    with Collection.update(collection, model=model, store=store, home=home) as writer:
+        changes = find_changes(path, writer.known(), patterns=patterns)
+        _refuse_empty(changes, path, collection, allow_empty)
+        for source in changes.removed:
+            writer.remove(source)
+        assembler = DocumentAssembler(
+            writer,
+            total_documents=len(changes.files),
+            total_bytes=changes.total_bytes,
+            progress=progress,
+        )
+        env = _stream(changes, assembler, writer.model)
+        stages = _run(env) if changes.files else {}
+        _refuse_half_written(assembler)
+        if changes.removed or assembler.written:
+            committing = time.perf_counter()
+            writer.commit()
+            stages["commit"] = time.perf_counter() - committing
+    return IndexReport(
+        collection,
+        str(changes.root),
+        added=tuple(file.source for file in assembler.written if not file.known),
+        changed=tuple(file.source for file in assembler.written if file.known),
+        removed=changes.removed,
+        unchanged=changes.unchanged,
+        failed=(*changes.failed, *assembler.failed),
+        chunks=assembler.chunks,
+        elapsed_s=time.perf_counter() - started,
+        stages_s=stages,
+        plan=str(env.explain()) if changes.files else "",
+    )
+
+
+def _stream(changes: Changes, assembler: DocumentAssembler, model: str) -> LocalEnvironment:
+    """Build the pipeline over the changed files; nothing runs yet."""
+    from sage.kernel import LocalEnvironment
+    from sage.libs.documents.chunker import TokenChunker
+    from sage.libs.embedding import load_embedder
+
+    # Nothing is loaded while the stream is built: each stage loads what it needs when it starts.
+    cut = CutDocument(lambda: TokenChunker(tokenizer=_tokenizer(model)))
+    embed = EmbedPieces(lambda: load_embedder(model))
+    env = LocalEnvironment("index")
+    (
+        env.from_collection(changes.files)
+        .map(LoadFile(changes.root), name="load")
+        .flat_map(cut, name="cut")
+        .map_batches(embed, max_size=_PIECES_PER_BATCH, name="embed")
+        .for_each(assembler, name="write")
+    )
+    return env
+
+
+def _tokenizer(model: str) -> Tokenizer | None:
+    """Return the tokenizer that the embedder reads with; the mock of the tests has none."""
+    from sage.libs.embedding.tokenizer import load_tokenizer
+
+    return None if model.partition(":")[0] == "mock" else load_tokenizer(model)
+
+
+def _run(env: LocalEnvironment) -> dict[str, float]:
+    """Run the pipeline and return the seconds that each stage was busy."""
+    from sage.kernel.errors import JobFailedError
+
+    try:
+        result = env.execute()
+    except JobFailedError as failure:
+        # An error of ours (a full disk, missing weights) tells more than the operator it struck.
+        if isinstance(failure.__cause__, (SageError, OSError)):
+            raise failure.__cause__ from failure
+        raise
+    return {op.name: op.busy_s for op in result.metrics.operators}
+
+
+def _refuse_missing(path: str | os.PathLike[str]) -> None:
+    if not Path(path).expanduser().exists():
+        raise DataError(f"no such directory: {str(path)!r}", hint="check the path", path=str(path))
+
+
+def _refuse_empty(
+    changes: Changes, path: str | os.PathLike[str], collection: str, allow_empty: bool
+) -> None:
+    if changes.found:
+        return
+    from sage.libs.documents.loaders import SUPPORTED_SUFFIXES
+
+    if changes.removed and allow_empty:
+        return
+    if changes.removed:
+        raise DataError(
+            f"{str(path)!r} holds no documents any more; collection {collection!r} keeps the "
+            f"{len(changes.removed)} that it has from there",
+            hint="to take them out of the index, run again with --allow-empty",
+            path=str(path),
+        )
+    raise DataError(
+        f"no documents found in {str(path)!r}",
+        hint=f"these kinds of files are read: {' '.join(sorted(SUPPORTED_SUFFIXES))}",
+        path=str(path),
+    )
+
+
+def _refuse_half_written(assembler: DocumentAssembler) -> None:
+    if assembler.unfinished:
+        raise RuntimeError(f"the stream ended inside of documents: {assembler.unfinished}")

@@ -1,0 +1,96 @@
+"""What an indexing run did, and how far it is while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+__all__ = ["FailedDocument", "IndexProgress", "IndexReport"]
+
+
+@dataclass(frozen=True, slots=True)
+class FailedDocument:
+    """A document that could not be indexed, and why; it travels the stream like any record.
+
+    Attributes:
+        source: The document.
+        reason: One line for people.
+        code: The error's stable code.
+        kept: True if the index still holds an older version of it.
+    """
+
+    source: str
+    reason: str
+    code: str
+    kept: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class IndexProgress:
+    """How far an indexing run is; given to the ``progress`` callback after each batch.
+
+    Attributes:
+        documents: Documents done, failed ones included.
+        total_documents: Documents that this run has to index.
+        chunks: Chunks written so far.
+        size_bytes: Bytes of files done; a file counts in proportion to its chunks done, so that
+            the remaining time is right for one large file as well.
+        total_bytes: Bytes of all files that this run has to index.
+    """
+
+    documents: int
+    total_documents: int
+    chunks: int
+    size_bytes: float
+    total_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class IndexReport:
+    """What an indexing run did.
+
+    Attributes:
+        collection: Name of the collection.
+        root: The directory that was indexed.
+        added: Documents that are new in the collection.
+        changed: Documents that were indexed again, because their content changed.
+        removed: Documents that left the collection, because their file is gone.
+        unchanged: How many documents were left as they are.
+        failed: Documents that could not be indexed.
+        chunks: Chunks written by this run.
+        elapsed_s: Wall-clock seconds of the whole run.
+        stages_s: Seconds that each stage was busy, by its name.
+        plan: The pipeline that ran, as text; empty if there was nothing to index.
+
+    Example:
+        >>> report = IndexReport("default", "docs", added=("a.md", "b.md"), elapsed_s=0.5)
+        >>> report.documents_per_s
+        4.0
+    """
+
+    collection: str
+    root: str
+    added: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    unchanged: int = 0
+    failed: tuple[FailedDocument, ...] = ()
+    chunks: int = 0
+    elapsed_s: float = 0.0
+    stages_s: Mapping[str, float] = field(default_factory=dict)
+    plan: str = ""
+
+    @property
+    def indexed(self) -> int:
+        """How many documents this run wrote."""
+        return len(self.added) + len(self.changed)
+
+    @property
+    def documents_per_s(self) -> float:
+        """Documents written for each second of the whole run."""
+        return self.indexed / self.elapsed_s if self.elapsed_s > 0 else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the report as plain values, ready for JSON."""
+        return {**asdict(self), "documents_per_s": round(self.documents_per_s, 2)}

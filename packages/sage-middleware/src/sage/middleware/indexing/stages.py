@@ -1,0 +1,249 @@
+"""The functions of the indexing pipeline: load, cut, embed, write.
+
+Records on the stream, one after the other::
+
+    FoundFile → Loaded → Piece → Embedded
+              ↘ FailedDocument, from whichever stage failed, down to the sink
+
+A document that cannot be indexed does not stop the run and is not dropped: it becomes a
+`FailedDocument`, passes the later stages untouched and is counted by the sink. What concerns the
+whole run (a full disk, missing weights) is raised and fails the job.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sage.common.core.functions import FlatMapFunction, MapFunction
+from sage.common.errors import DataError, SageError, StorageError
+from sage.common.records import Chunk, Document
+from sage.middleware.indexing.changes import FoundFile
+from sage.middleware.indexing.report import FailedDocument, IndexProgress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "CollectionWriter",
+    "CutDocument",
+    "DocumentAssembler",
+    "EmbedPieces",
+    "Embedded",
+    "LoadFile",
+    "Loaded",
+    "Piece",
+]
+
+
+class CollectionWriter(Protocol):
+    """What the sink needs of the writer that ``Collection.update`` gives."""
+
+    def add(
+        self,
+        document: Document,
+        fingerprint: str,
+        chunks: Sequence[Chunk],
+        vectors: NDArray[np.float32],
+    ) -> None:
+        """Put a document in, in place of an older version of it."""
+
+
+class _Embedder(Protocol):
+    def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
+
+
+class _Chunker(Protocol):
+    def chunk(self, document: Document) -> list[Chunk]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A file and the text that was read from it."""
+
+    file: FoundFile
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One chunk of a document, and how many the document has, so that it can be reassembled."""
+
+    file: FoundFile
+    document: Document
+    chunk: Chunk
+    number: int
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
+class Embedded:
+    """A piece with its vector (float32 [dim])."""
+
+    piece: Piece
+    vector: NDArray[np.float32]
+
+
+def _failed(file: FoundFile, error: Exception) -> FailedDocument:
+    if isinstance(error, SageError):
+        hint = f" ({error.hint})" if error.hint else ""
+        return FailedDocument(file.source, error.message + hint, error.code, file.known)
+    return FailedDocument(
+        file.source, f"{type(error).__name__}: {error}", DataError.code, file.known
+    )
+
+
+class LoadFile(MapFunction[FoundFile, Loaded | FailedDocument]):
+    """Reads a file into a `Document`; one that cannot be read becomes a `FailedDocument`.
+
+    Args:
+        root: The directory that is indexed.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def map(self, record: FoundFile) -> Loaded | FailedDocument:
+        """Load one file."""
+        from sage.libs.documents.loaders import load_document
+
+        try:
+            document = load_document(record.source)
+        except StorageError:
+            raise
+        # The task boundary of one document: parsers of foreign formats raise anything, and one
+        # malformed file must not stop the run. The failure is a record, counted and shown.
+        except Exception as error:
+            return _failed(record, error)
+        return Loaded(record, document)
+
+
+class CutDocument(FlatMapFunction[Loaded | FailedDocument, Piece | FailedDocument]):
+    """Cuts a document into pieces that the embedder can take whole.
+
+    Args:
+        load: Gives the chunker; called once for each parallel instance.
+    """
+
+    def __init__(self, load: Callable[[], _Chunker]) -> None:
+        self._load = load
+
+    def open(self, context: Any) -> None:
+        """Load the chunker and its tokenizer."""
+        self._chunker = self._load()
+
+    def flat_map(self, record: Loaded | FailedDocument) -> Iterable[Piece | FailedDocument]:
+        """Cut one document; one without any text is a failure, not silence."""
+        if isinstance(record, FailedDocument):
+            return [record]
+        try:
+            chunks = self._chunker.chunk(record.document)
+        except Exception as error:  # the task boundary of one document, as in LoadFile
+            return [_failed(record.file, error)]
+        if not chunks:
+            return [_failed(record.file, DataError("there is no text in it"))]
+        return [
+            Piece(record.file, record.document, chunk, number, len(chunks))
+            for number, chunk in enumerate(chunks)
+        ]
+
+
+class EmbedPieces:
+    """Embeds a batch of pieces; the embedder's own batching sorts them by length.
+
+    Args:
+        load: Gives the embedder; called at the first batch, so that a run with nothing to embed
+            does not load weights.
+    """
+
+    def __init__(self, load: Callable[[], _Embedder]) -> None:
+        self._load = load
+        self._embedder: _Embedder | None = None
+
+    def __call__(self, batch: Sequence[Piece | FailedDocument]) -> list[Embedded | FailedDocument]:
+        """Return the batch with vectors, in the same order; failures pass."""
+        pieces = [record for record in batch if isinstance(record, Piece)]
+        if not pieces:
+            return [record for record in batch if isinstance(record, FailedDocument)]
+        if self._embedder is None:
+            self._embedder = self._load()
+        vectors = iter(self._embedder.embed([piece.chunk.text for piece in pieces]))
+        return [
+            record if isinstance(record, FailedDocument) else Embedded(record, next(vectors))
+            for record in batch
+        ]
+
+
+class DocumentAssembler:
+    """The end of the pipeline: puts pieces together and writes each document once it is whole.
+
+    A document is written in one go or not at all, so that the index never holds half of one.
+    Pieces may come in any order.
+
+    Args:
+        writer: Where documents go.
+        total_documents: How many documents are on their way.
+        total_bytes: Size of their files.
+        progress: Called after each record with how far the run is.
+    """
+
+    def __init__(
+        self,
+        writer: CollectionWriter,
+        *,
+        total_documents: int = 0,
+        total_bytes: int = 0,
+        progress: Callable[[IndexProgress], Any] | None = None,
+    ) -> None:
+        self._writer = writer
+        self._total_documents = total_documents
+        self._total_bytes = total_bytes
+        self._progress = progress
+        self._partial: dict[str, list[Embedded]] = {}
+        self._bytes_done = 0.0
+        self.written: list[FoundFile] = []
+        self.failed: list[FailedDocument] = []
+        self.chunks = 0
+
+    def __call__(self, record: Embedded | FailedDocument) -> None:
+        """Take one record of the stream."""
+        if isinstance(record, FailedDocument):
+            self.failed.append(record)
+        else:
+            self._take(record)
+        if self._progress is not None:
+            self._progress(self._state())
+
+    def _take(self, record: Embedded) -> None:
+        piece = record.piece
+        pieces = self._partial.setdefault(piece.file.source, [])
+        pieces.append(record)
+        self._bytes_done += piece.file.size_bytes / piece.total
+        if len(pieces) == piece.total:
+            del self._partial[piece.file.source]
+            self._write(sorted(pieces, key=lambda embedded: embedded.piece.number))
+
+    def _write(self, pieces: list[Embedded]) -> None:
+        import numpy as np
+
+        first = pieces[0].piece
+        vectors = np.stack([embedded.vector for embedded in pieces])
+        chunks = [embedded.piece.chunk for embedded in pieces]
+        self._writer.add(first.document, first.file.fingerprint, chunks, vectors)
+        self.written.append(first.file)
+        self.chunks += len(chunks)
+
+    def _state(self) -> IndexProgress:
+        done = len(self.written) + len(self.failed)
+        chunks = self.chunks + sum(map(len, self._partial.values()))
+        return IndexProgress(
+            done, self._total_documents, chunks, self._bytes_done, self._total_bytes
+        )
+
+    @property
+    def unfinished(self) -> list[str]:
+        """Sources of which some pieces, but not all, have come; empty after a whole run."""
+        return sorted(self._partial)
