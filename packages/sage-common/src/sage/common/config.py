@@ -74,6 +74,7 @@ def configurable(cls: C) -> C:
             raise ConfigError(cls.__name__, problems + found)
         original(self, **values)
 
+    __init__.__sage_configurable__ = True  # type: ignore[attr-defined]
     cls.__init__ = __init__  # type: ignore[misc]
     return cls
 

@@ -1,0 +1,1 @@
+"""What a user writes. Streams build plan values and run nothing; only the environments touch optimizer and runtime."""

@@ -1,0 +1,259 @@
+"""What the environments share: building a plan, and running it.
+
+An environment holds the plan while it is built. Nothing runs until one of the running verbs is
+called: ``execute``, ``submit``, ``run_once``, ``run_streaming``, or ``collect`` on a stream.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from sage.kernel.api.datastream import DataStream
+from sage.kernel.api.job import Job, JobResult
+from sage.kernel.api.lifetime import forget_job, keep_alive, stopping_on_interrupt
+from sage.kernel.config import EngineConfig
+from sage.kernel.errors import GraphError
+from sage.kernel.graph.explain import Plan
+from sage.kernel.graph.stream_graph import StreamGraph
+from sage.kernel.graph.transformation import Edge, Transformation
+from sage.kernel.operators.function_spec import SINK, FunctionSpec
+from sage.kernel.operators.operator import Operator
+from sage.kernel.operators.sink import SinkOperator
+from sage.kernel.operators.source import SourceOperator
+from sage.kernel.optimizer.ruleset import optimize
+from sage.kernel.runtime.local.run import LocalRun
+from sage.kernel.runtime.services import ServiceFactory, Services
+
+__all__ = ["Environment"]
+
+T = TypeVar("T")
+
+
+class Environment:
+    """Builds and runs pipelines; use `LocalEnvironment` or `RemoteEnvironment`.
+
+    Args:
+        name: Name of the pipeline.
+        config: Options, see `sage.kernel.config.EngineConfig`.
+    """
+
+    def __init__(self, name: str = "local", config: Mapping[str, Any] | None = None) -> None:
+        self.name = name
+        self.config = EngineConfig.of(config)
+        self._transformations: list[Transformation] = []
+        self._services: dict[str, ServiceFactory] = {}
+        self._job: Job | None = None
+
+    def __enter__(self) -> Environment:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def from_source(self, source: Any, *args: Any, **options: Any) -> DataStream[Any]:
+        """Start a stream at a source.
+
+        Args:
+            source: A `SourceFunction` or `BatchFunction` (class or instance), a generator function
+                or another callable that gives an iterable, or an iterable.
+            args: Config, if ``source`` is a class.
+            options: ``name``, ``uid``, ``parallelism``..., and keyword arguments of the class.
+        """
+        from sage.kernel.api.datastream import _split_options
+
+        common, kwargs = _split_options(options)
+        return self._add(SourceOperator(source, args, kwargs), (), common)
+
+    def from_collection(self, records: Iterable[T], **options: Any) -> DataStream[T]:
+        """Start a stream at the items of an iterable.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> LocalEnvironment().from_collection(range(3)).collect()
+            [0, 1, 2]
+        """
+        if not isinstance(records, Iterable):
+            raise GraphError(f"from_collection wants an iterable, got {type(records).__name__}")
+        return self.from_source(records, **{"name": "collection", **options})
+
+    def from_batch(self, source: Any, *args: Any, **options: Any) -> DataStream[Any]:
+        """Start a stream at a `BatchFunction` or an iterable: a source that ends."""
+        return self.from_source(source, *args, **options)
+
+    def register_service(self, name: str, service: Any, *args: Any, **kwargs: Any) -> None:
+        """Make an object callable by every function, as ``self.call_service(name, ...)``.
+
+        Args:
+            name: The name that functions call it by.
+            service: A class, made with the arguments at its first call, or an instance.
+            args: Positional arguments of the class.
+            kwargs: Keyword arguments of the class.
+        """
+        if name in self._services:
+            raise GraphError(f"a service {name!r} is registered already")
+        if inspect.isclass(service):
+            self._services[name] = functools.partial(service, *args, **kwargs)
+        else:
+            self._services[name] = lambda: service
+
+    def set_parallelism(self, parallelism: int) -> None:
+        """Set the number of subtasks of operators that are added from now on."""
+        self.config = EngineConfig.of({**_plain(self.config), "parallelism": parallelism})
+
+    def explain(self) -> Plan:
+        """Return the logical and the physical plan; ``str()`` of it is for people.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> env = LocalEnvironment("demo")
+            >>> _ = env.from_collection([1]).map(abs).sink(print)
+            >>> print(env.explain())
+            demo: 1 task
+            [0] collection → abs → print
+        """
+        return Plan(optimize(self.graph()))
+
+    def graph(self) -> StreamGraph:
+        """Return the plan as it stands."""
+        return StreamGraph(self.name, tuple(self._transformations))
+
+    def submit(self, autostop: bool = False) -> Job:
+        """Start the pipeline and return at once.
+
+        A bounded job runs to its end even if the script ends first.
+
+        Args:
+            autostop: Wait for the end and close the environment.
+
+        Raises:
+            GraphError: if the plan cannot run.
+        """
+        job = self._start()
+        if autostop:
+            with stopping_on_interrupt(job):
+                job.wait()
+            self.close()
+        return job
+
+    def execute(self) -> JobResult:
+        """Run the pipeline to its end.
+
+        A pipeline of a single task runs in the calling thread, where a profiler sees it. The first
+        Ctrl-C lets the sources end and finishes what was read; the second one stops at once.
+
+        Raises:
+            GraphError: if the plan cannot run.
+            JobFailedError: if an operator raised.
+        """
+        return self._execute(self.graph())
+
+    def run_once(self) -> JobResult:
+        """Run one bounded pass; after ``submit`` it waits for that job instead."""
+        if self._job is not None:
+            with stopping_on_interrupt(self._job):
+                return self._job.wait()
+        return self.execute()
+
+    def run_streaming(self) -> JobResult:
+        """Run until the sources end or Ctrl-C is pressed."""
+        return self.run_once()
+
+    def stop(self) -> None:
+        """Stop the job that ``submit`` started, if it still runs, after what was read is done."""
+        if self._job is not None and self._job.status == "running":
+            self._job.drain()
+
+    def close(self) -> None:
+        """Cancel a job that still runs and forget it."""
+        if self._job is not None:
+            if self._job.status in ("created", "running"):
+                self._job.cancel()
+            self._job._run.join(5)
+            self._job = None
+
+    def _add(
+        self, operator: Operator, inputs: tuple[Edge, ...], options: Mapping[str, Any]
+    ) -> DataStream[Any]:
+        number = len(self._transformations)
+        name = options.get("name") or self._fresh_name(operator.label)
+        self._transformations.append(
+            Transformation(
+                uid=options.get("uid") or f"{number}-{operator.kind}",
+                name=name,
+                operator=operator,
+                inputs=inputs,
+                parallelism=self._parallelism(operator, options),
+                on_error=options.get("on_error"),
+                executor=options.get("executor"),
+                resources=options.get("resources") or {},
+            )
+        )
+        return DataStream(self, self._transformations[-1].uid)
+
+    def _parallelism(self, operator: Operator, options: Mapping[str, Any]) -> int:
+        given = options.get("parallelism")
+        if given is None:
+            return 1 if isinstance(operator, SourceOperator) else self.config.parallelism
+        if type(given) is not int or given < 1:
+            raise GraphError(f"parallelism must be a whole number of at least 1, got {given!r}")
+        return given
+
+    def _fresh_name(self, label: str) -> str:
+        taken = {t.name for t in self._transformations}
+        if label not in taken:
+            return label
+        return next(f"{label}-{i}" for i in range(2, len(taken) + 3) if f"{label}-{i}" not in taken)
+
+    def _start(self) -> Job:
+        if self._job is not None and self._job.status == "running":
+            raise GraphError(
+                f"{self.name!r} is running already", hint="wait for it, or use a new environment"
+            )
+        job = self._job_of(self.graph())
+        keep_alive(job, bounded=all(_bounded(t) for t in self._transformations))
+        job._run.start()
+        self._job = job
+        return job
+
+    def _execute(self, graph: StreamGraph) -> JobResult:
+        job = self._job_of(graph)
+        run = job._run
+        with stopping_on_interrupt(job):
+            if run.runs_inline:
+                run.run_inline()
+            else:
+                run.start()
+            try:
+                return job.wait()
+            finally:
+                forget_job(job)
+
+    def _job_of(self, graph: StreamGraph) -> Job:
+        run = LocalRun(optimize(graph), self.config, Services(dict(self._services)))
+        return Job(self.name, run)
+
+    def _collect(self, stream: DataStream[T]) -> list[T]:
+        records: list[T] = []
+        part = self.graph().upstream_of({stream.uid})
+        sink = Transformation(
+            uid="collect",
+            name="collect",
+            operator=SinkOperator(FunctionSpec(SINK, records.append)),
+            inputs=(stream._edge(0),),
+        )
+        self._execute(part.replaced((*part.transformations, sink)))
+        return records
+
+
+def _bounded(transformation: Transformation) -> bool:
+    operator = transformation.operator
+    return not isinstance(operator, SourceOperator) or operator.bounded
+
+
+def _plain(config: EngineConfig) -> dict[str, Any]:
+    return {name: getattr(config, name) for name in EngineConfig.__dataclass_fields__}
+
+

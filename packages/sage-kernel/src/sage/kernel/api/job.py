@@ -1,0 +1,126 @@
+"""The handle of a job: what it is doing, and how to wait for it, stop it and learn from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sage.kernel.errors import JobCancelledError, JobError, JobTimeoutError
+from sage.kernel.metrics.snapshot import EdgeMetrics, JobMetrics, subtask_metrics, summed
+from sage.kernel.runtime.dead_letters import DeadLetter
+from sage.kernel.runtime.local.run import LocalRun, RunState
+
+if TYPE_CHECKING:
+    from sage.kernel.runtime.task import Task
+
+__all__ = ["Job", "JobResult"]
+
+
+@dataclass(frozen=True)
+class JobResult:
+    """How a job ended.
+
+    Attributes:
+        name: Name of the job.
+        status: ``"finished"``; a job that did not finish raises instead.
+        elapsed_s: Time from start to end, in seconds.
+        metrics: The final metrics.
+    """
+
+    name: str
+    status: str
+    elapsed_s: float
+    metrics: JobMetrics
+
+
+class Job:
+    """A submitted pipeline."""
+
+    def __init__(self, name: str, run: LocalRun) -> None:
+        self.name = name
+        self._run = run
+
+    def __repr__(self) -> str:
+        return f"Job({self.name!r}, {self.status})"
+
+    @property
+    def status(self) -> str:
+        """``created``, ``running``, ``finished``, ``failed`` or ``cancelled``."""
+        return self._run.state.value
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why the job failed, or None."""
+        return self._run.error
+
+    def wait(self, timeout: float | None = None) -> JobResult:
+        """Wait for the end of the job.
+
+        Args:
+            timeout: Longest wait in seconds; the job goes on when it passes.
+
+        Raises:
+            JobFailedError: if an operator raised; its cause is the user's exception.
+            JobCancelledError: if the job was cancelled.
+            JobTimeoutError: if the job has not ended in time.
+        """
+        if not self._run.join(timeout):
+            raise JobTimeoutError(f"job {self.name!r} has not ended after {timeout} s; it goes on")
+        return self.result()
+
+    def result(self) -> JobResult:
+        """Return how the job ended, raising as `wait` does; the job must have ended."""
+        if self._run.state is RunState.CANCELLED:
+            raise JobCancelledError(f"job {self.name!r} was cancelled")
+        if self._run.error is not None:
+            raise self._run.error
+        if self._run.state is not RunState.FINISHED:
+            raise JobError(f"job {self.name!r} is {self.status}; wait() for its end")
+        metrics = self.metrics()
+        return JobResult(self.name, self.status, metrics.elapsed_s, metrics)
+
+    def drain(self) -> None:
+        """Let the sources end now; what was read is still worked off."""
+        self._run.drain()
+
+    def cancel(self) -> None:
+        """Stop at once: user functions that are being called return, nothing more is called."""
+        self._run.cancel()
+
+    def dead_letters(self) -> Iterator[DeadLetter]:
+        """Yield the records that were set aside so far."""
+        yield from self._run.dead_letters
+
+    def metrics(self) -> JobMetrics:
+        """Return every count of the job as it stands now."""
+        run = self._run
+        subtasks = [m for task in run.tasks for m in _metrics_of(task)]
+        ended = run.ended_at or time.time()
+        return JobMetrics(
+            job=self.name,
+            status=self.status,
+            elapsed_s=ended - run.started_at if run.started_at else 0.0,
+            operators=summed(subtasks),
+            subtasks=subtasks,
+            edges=[
+                EdgeMetrics(*channel.edge, channel.sent, channel.received)
+                for task in run.tasks
+                for channel in task.inputs
+            ],
+        )
+
+
+def _metrics_of(task: Task) -> list[Any]:
+    rows = []
+    if task.source is not None:
+        t = task.source.transformation
+        rows.append((t.uid, t.name, "source", True, task.source.statistics, True))
+    for segment in task.chain.segments:
+        for index, node in enumerate(segment.nodes):
+            t, operator = node.transformation, node.live.operator
+            rows.append(
+                (t.uid, t.name, operator.kind, operator.one_to_one, node.statistics, index == 0)
+            )
+    return subtask_metrics(rows, task.subtask, task.clock.busy_s)

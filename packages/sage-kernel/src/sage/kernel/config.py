@@ -1,0 +1,164 @@
+"""The engine's options: frozen, typed, checked where they enter, all problems at once."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sage.common.errors import ConfigError, Problem
+from sage.common.suggestions import did_you_mean
+
+__all__ = ["EngineConfig", "ErrorAction", "ErrorPolicy", "RetryPolicy", "error_policy"]
+
+ErrorAction = Literal["fail", "skip", "dead_letter"]
+_ACTIONS = ("fail", "skip", "dead_letter")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryPolicy:
+    """Calls a function again when it raised, with growing pauses, before giving up.
+
+    Args:
+        max_attempts: Calls in all, the first included.
+        delay_s: Pause before the second call, in seconds.
+        backoff: Factor by which the pause grows.
+        max_delay_s: Longest pause.
+        jitter: Share of the pause that is random, 0 to 1, so that many do not retry at once.
+        retry_on: Exceptions worth another call; others give up at once.
+        then: What happens to the record when the last call raised too.
+
+    Example:
+        >>> RetryPolicy(max_attempts=3, delay_s=1.0, jitter=0.0).pause_s(2)
+        2.0
+    """
+
+    max_attempts: int = 3
+    delay_s: float = 0.1
+    backoff: float = 2.0
+    max_delay_s: float = 30.0
+    jitter: float = 0.1
+    retry_on: tuple[type[BaseException], ...] = (Exception,)
+    then: ErrorAction = "fail"
+
+    def __post_init__(self) -> None:
+        problems = []
+        if self.max_attempts < 1:
+            problems.append(Problem("$.max_attempts", f"must be at least 1, got {self.max_attempts}"))
+        if self.delay_s < 0 or self.max_delay_s < 0:
+            problems.append(Problem("$.delay_s", "pauses must not be negative"))
+        if self.backoff < 1:
+            problems.append(Problem("$.backoff", f"must be at least 1, got {self.backoff}"))
+        if not 0 <= self.jitter <= 1:
+            problems.append(Problem("$.jitter", f"must be between 0 and 1, got {self.jitter}"))
+        if self.then not in _ACTIONS:
+            problems.append(Problem("$.then", f"must be one of {_ACTIONS}, got {self.then!r}"))
+        if problems:
+            raise ConfigError("RetryPolicy", problems)
+
+    def pause_s(self, attempt: int) -> float:
+        """Return the pause after attempt number ``attempt`` (from 1) failed, in seconds."""
+        pause = min(self.delay_s * self.backoff ** (attempt - 1), self.max_delay_s)
+        return pause * (1 - self.jitter * random.random())  # noqa: S311 - no secret depends on it
+
+
+@dataclass(frozen=True)
+class ErrorPolicy:
+    """What happens to a record whose function raised: first retries, then an action."""
+
+    action: ErrorAction = "fail"
+    retry: RetryPolicy | None = None
+
+
+def error_policy(value: str | RetryPolicy | ErrorPolicy, path: str = "on_error") -> ErrorPolicy:
+    """Return the policy that ``on_error`` means.
+
+    Raises:
+        ConfigError: if it is none of "fail", "skip", "dead_letter" or a `RetryPolicy`.
+    """
+    if isinstance(value, ErrorPolicy):
+        return value
+    if isinstance(value, RetryPolicy):
+        return ErrorPolicy(value.then, value)
+    if value in _ACTIONS:
+        return ErrorPolicy(value)  # type: ignore[arg-type]
+    suggestion = did_you_mean(value, _ACTIONS) if isinstance(value, str) else ""
+    raise ConfigError(
+        "error policy",
+        [Problem(path, f"expected one of {', '.join(_ACTIONS)} or a RetryPolicy, got {value!r}{suggestion}")],
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineConfig:
+    """Options of an environment.
+
+    Args:
+        parallelism: Subtasks of an operator that says nothing of its own.
+        batch_size: Most records in a batch; batches are smaller while records come slowly.
+        linger_ms: Longest time that a record waits at an edge for its batch to fill.
+        channel_batches: Batches that a channel holds before its sender waits (its credits).
+        on_error: Policy of operators that say nothing of their own.
+        max_dead_letters: Most dead letters kept; one more fails the job, none is dropped.
+        execution_mode: "local", or "distributed" for the Ray runtime.
+        ray: Arguments of ``ray.init``.
+    """
+
+    parallelism: int = 1
+    batch_size: int = 1024
+    linger_ms: float = 5.0
+    channel_batches: int = 8
+    on_error: ErrorPolicy = ErrorPolicy()
+    max_dead_letters: int = 100_000
+    execution_mode: Literal["local", "distributed"] = "local"
+    ray: Mapping[str, Any] | None = None
+
+    @classmethod
+    def of(cls, config: Mapping[str, Any] | None) -> EngineConfig:
+        """Return the options that a mapping means.
+
+        Raises:
+            ConfigError: with every unknown key and every wrong value.
+        """
+        values = dict(config or {})
+        problems = []
+        if "fault_tolerance" in values:
+            # Refused, not ignored: a job that believes itself checkpointed must not run without.
+            values.pop("fault_tolerance")
+            problems.append(Problem("$.fault_tolerance", "checkpoints are not there yet in this version"))
+        known = list(cls.__dataclass_fields__)
+        for name in [n for n in values if n not in known]:
+            problems.append(Problem(f"$.{name}", f"unknown key {name!r}{did_you_mean(name, known)}"))
+            del values[name]
+        if "on_error" in values:
+            try:
+                values["on_error"] = error_policy(values["on_error"], "$.on_error")
+            except ConfigError as error:
+                problems += error.problems
+        for name, check in _CHECKS.items():
+            if name in values and (wrong := check(values[name])):
+                problems.append(Problem(f"$.{name}", f"{wrong}, got {values[name]!r}"))
+        if problems:
+            raise ConfigError("environment config", problems)
+        return cls(**values)
+
+
+def _whole(value: Any) -> str | None:
+    return None if type(value) is int and value >= 1 else "expected a whole number of at least 1"
+
+
+def _milliseconds(value: Any) -> str | None:
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
+    return None if fits else "expected milliseconds, 0 or more"
+
+
+_CHECKS = {
+    "parallelism": _whole,
+    "batch_size": _whole,
+    "channel_batches": _whole,
+    "max_dead_letters": _whole,
+    "linger_ms": _milliseconds,
+    "execution_mode": lambda v: None if v in ("local", "distributed") else "expected 'local' or 'distributed'",
+    "ray": lambda v: None if v is None or isinstance(v, Mapping) else "expected a mapping",
+}

@@ -1,0 +1,112 @@
+"""What the engine raises, under the root of ``sage.common.errors``.
+
+The tree::
+
+    SageError
+    ├── GraphError                 a pipeline that cannot run, found while it is built
+    │   └── FunctionError          a function that does not fit the verb it was given to
+    ├── JobError                   a job that did not end well
+    │   ├── JobFailedError         an operator raised; names operator, subtask and record
+    │   ├── JobCancelledError      the job was cancelled before its end
+    │   └── JobTimeoutError        it did not end within the time that was given
+    └── KeyRefusedError            a key of a type that cannot be routed
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sage.common.errors import Problem, SageError
+
+__all__ = [
+    "FunctionError",
+    "GraphError",
+    "JobCancelledError",
+    "JobError",
+    "JobFailedError",
+    "JobTimeoutError",
+    "KeyRefusedError",
+]
+
+
+class GraphError(SageError):
+    """A pipeline cannot run; it lists every problem that was found while building it."""
+
+    code = "graph-error"
+
+    def __init__(
+        self, message: str, *, problems: Sequence[Problem] = (), hint: str | None = None
+    ) -> None:
+        self.problems = list(problems)
+        text = message + "".join(f"\n  - {problem}" for problem in self.problems)
+        super().__init__(text, hint=hint, problems=[str(p) for p in self.problems])
+
+
+class FunctionError(GraphError):
+    """A function does not fit the verb it was given to."""
+
+    code = "function-error"
+
+
+class JobError(SageError):
+    """A job did not end well."""
+
+    code = "job-error"
+
+
+class JobFailedError(JobError):
+    """An operator raised, and its policy was to fail the job.
+
+    The user's exception is the ``__cause__``.
+
+    Attributes:
+        operator: Name of the operator.
+        record: The record it was working on, or None if it was between records.
+        has_record: Whether ``record`` means something.
+    """
+
+    code = "job-failed"
+
+    def __init__(
+        self,
+        operator: str,
+        error: BaseException,
+        *,
+        record: Any = None,
+        has_record: bool = False,
+        doing: str = "",
+        attempts: int = 1,
+    ) -> None:
+        self.operator = operator
+        self.record = record
+        self.has_record = has_record
+        self.doing = doing
+        at = f" at record {record!r:.200}" if has_record else ""
+        during = f" in {doing}" if doing else ""
+        tried = f" after {attempts} attempts" if attempts > 1 else ""
+        super().__init__(
+            f"operator {operator!r} failed{during}{at}{tried}: {type(error).__name__}: {error}",
+            operator=operator,
+            record=repr(record) if has_record else None,
+            error=f"{type(error).__name__}: {error}",
+        )
+        self.__cause__ = error
+
+
+class JobCancelledError(JobError):
+    """The job was cancelled before its end; what was in flight was not delivered."""
+
+    code = "job-cancelled"
+
+
+class JobTimeoutError(JobError, TimeoutError):
+    """The job did not end within the time that was given; it goes on."""
+
+    code = "job-timeout"
+
+
+class KeyRefusedError(SageError):
+    """A key of a type that cannot be routed the same way in every process."""
+
+    code = "key-refused"

@@ -1,0 +1,51 @@
+"""The logical plan: every transformation, in an order in which inputs come first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from sage.kernel.graph.transformation import Edge, Transformation
+
+__all__ = ["StreamGraph"]
+
+
+@dataclass(frozen=True)
+class StreamGraph:
+    """An immutable plan.
+
+    Attributes:
+        name: The environment's name.
+        transformations: Inputs before what reads them.
+    """
+
+    name: str
+    transformations: tuple[Transformation, ...] = ()
+
+    def __iter__(self) -> Iterator[Transformation]:
+        return iter(self.transformations)
+
+    def __getitem__(self, uid: str) -> Transformation:
+        return next(t for t in self.transformations if t.uid == uid)
+
+    def edges(self) -> Iterator[tuple[Edge, Transformation]]:
+        """Yield every edge with the transformation that it enters."""
+        for transformation in self.transformations:
+            for edge in transformation.inputs:
+                yield edge, transformation
+
+    def consumers(self, uid: str) -> list[tuple[Edge, Transformation]]:
+        """Return the edges that leave a transformation, with what they enter."""
+        return [(edge, to) for edge, to in self.edges() if edge.upstream == uid]
+
+    def replaced(self, transformations: tuple[Transformation, ...]) -> StreamGraph:
+        """Return the plan with other transformations."""
+        return replace(self, transformations=transformations)
+
+    def upstream_of(self, uids: set[str]) -> StreamGraph:
+        """Return the part of the plan that the given transformations need."""
+        wanted = set(uids)
+        for transformation in reversed(self.transformations):
+            if transformation.uid in wanted:
+                wanted |= {edge.upstream for edge in transformation.inputs}
+        return self.replaced(tuple(t for t in self.transformations if t.uid in wanted))

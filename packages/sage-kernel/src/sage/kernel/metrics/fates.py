@@ -1,0 +1,95 @@
+"""What became of the records of an operator: counts that always add up.
+
+The generated loop counts only what is rare (a record that goes no further) or cannot be derived
+(how many items a ``flat_map`` gave). Everything else follows, operator by operator along a chain::
+
+    received(first) = entered                  received(next) = sent(previous)
+    sent(one to one) = received - no_output - filtered - skipped - dead_lettered - failed + flushed
+    sent(otherwise)  = produced + flushed
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+__all__ = ["OperatorMetrics", "OperatorStatistics"]
+
+
+class OperatorStatistics:
+    """The raw counts of one operator in one subtask; only its task writes them."""
+
+    __slots__ = (
+        "custom",
+        "dead_lettered",
+        "empty",
+        "entered",
+        "failed",
+        "filtered",
+        "flushed",
+        "late",
+        "no_output",
+        "pending",
+        "produced",
+        "retries",
+        "skipped",
+    )
+
+    def __init__(self) -> None:
+        self.entered = 0  # records that came in at the head of a loop
+        self.no_output = 0
+        self.filtered = 0
+        self.late = 0
+        self.skipped = 0
+        self.dead_lettered = 0
+        self.failed = 0  # records at which the job failed
+        self.pending = 0  # records taken in and not yet decided
+        self.produced = 0  # outputs, where they are not one to one
+        self.empty = 0  # inputs that gave no output, where they are not one to one
+        self.flushed = 0  # outputs at the end of the input, and those resumed after an error
+        self.retries = 0
+        self.custom: dict[str, int] = {}  # counters of the user's function
+
+
+@dataclass(frozen=True)
+class OperatorMetrics:
+    """The fates of the records of one operator, over all its subtasks or in one.
+
+    Invariant: ``received = emitted + no_output + filtered + late + skipped + dead_lettered + held``.
+
+    Attributes:
+        uid: The operator's identity.
+        name: Its name.
+        kind: Its verb.
+        subtask: Which subtask, or None for the sum.
+        received: Records that came in.
+        sent: Records that went out.
+        held: In state, in a buffer or in flight; where the job failed, the failing record.
+        busy_s: Time in which its task worked; the operators of a chain share one task.
+    """
+
+    uid: str
+    name: str
+    kind: str
+    subtask: int | None
+    received: int = 0
+    sent: int = 0
+    emitted: int = 0
+    no_output: int = 0
+    filtered: int = 0
+    late: int = 0
+    skipped: int = 0
+    dead_lettered: int = 0
+    held: int = 0
+    retries: int = 0
+    busy_s: float = 0.0
+    custom: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def records_in(self) -> int:
+        """The same as ``received``."""
+        return self.received
+
+    @property
+    def records_out(self) -> int:
+        """The same as ``sent``."""
+        return self.sent

@@ -1,0 +1,38 @@
+"""``filter``: keeps the records for which the function says yes.
+
+Example:
+    >>> from sage.kernel import LocalEnvironment
+    >>> LocalEnvironment().from_collection([0, 1, 2]).filter(lambda x: x < 2).collect()
+    [0, 1]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sage.kernel.operators.function_spec import FunctionSpec
+from sage.kernel.operators.operator import LiveOperator, Operator
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+
+__all__ = ["FilterOperator"]
+
+
+@dataclass(frozen=True)
+class FilterOperator(Operator):
+    """Keeps a record if the function returns something true."""
+
+    kind = "filter"
+    function: FunctionSpec
+
+    @property
+    def specs(self) -> tuple[FunctionSpec, ...]:
+        """The predicate."""
+        return (self.function,)
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """``if not f(v): continue``."""
+        function = loop.bind(live.functions[0].call)
+        loop.drop_if(f"not {function}({loop.value})", "filtered")

@@ -1,0 +1,43 @@
+"""``key_by``: says which key each record belongs to.
+
+The key is computed once, rides beside the record as a column, and decides the subtask wherever the
+stream is exchanged. Which types can be keys, and how they hash, is in ``state.key_group``.
+
+Example:
+    >>> from sage.kernel import LocalEnvironment
+    >>> words = LocalEnvironment().from_collection(["a", "b", "a"])
+    >>> words.key_by(lambda word: word).count().collect()
+    [('a', 1), ('b', 1), ('a', 2)]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sage.kernel.operators.function_spec import FunctionSpec
+from sage.kernel.operators.operator import LiveOperator, Operator
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+
+__all__ = ["KeyByOperator"]
+
+
+@dataclass(frozen=True)
+class KeyByOperator(Operator):
+    """Computes the key; the record goes on as it is."""
+
+    kind = "key_by"
+    selector: FunctionSpec
+
+    @property
+    def specs(self) -> tuple[FunctionSpec, ...]:
+        """The key selector."""
+        return (self.selector,)
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """``k = f(v)``."""
+        key = loop.fresh("k")
+        loop.line(f"{key} = {loop.bind(live.functions[0].call)}({loop.value})")
+        loop.key = key

@@ -1,0 +1,169 @@
+"""The loop that operators write themselves into: one function body for a whole chain.
+
+For ``map → filter → sink`` it becomes, in effect::
+
+    def run(batch, f0=..., f1=..., f2=..., s0=..., s1=...):
+        d0 = d1 = 0
+        try:
+            for v0 in batch:
+                v1 = f0(v0)
+                if v1 is None:
+                    d0 += 1
+                    continue
+                if not f1(v1):
+                    d1 += 1
+                    continue
+                f2(v1)
+        finally:
+            s0.no_output += d0
+            s1.filtered += d1
+
+Nothing is paid per record but the user's calls, the tests for None, and a count for a record that
+goes no further. A failure needs no ``try`` per record either: the line that raised tells the
+operator, and the frame's locals tell the record (``failure`` below, and ``chain_compiler``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+__all__ = ["Loop", "Nesting", "Source"]
+
+
+@dataclass(frozen=True)
+class Nesting:
+    """An inner loop of the generated code: operator ``index`` iterates ``iterator``."""
+
+    index: int
+    iterator: str
+
+
+@dataclass
+class Source:
+    """The finished text and what is needed to run it and to explain its failures.
+
+    Attributes:
+        text: Source of a factory ``make(<names>)`` that returns ``run``.
+        bound: Values for the factory's parameters, by name.
+        operator_of_line: Index of the operator that each line belongs to.
+        nesting_of: Inner loops around each operator, outermost first.
+    """
+
+    text: str
+    bound: dict[str, Any]
+    operator_of_line: dict[int, int]
+    input_of: dict[int, str]
+    key_of: dict[int, str | None]
+    nesting_of: dict[int, tuple[Nesting, ...]]
+
+
+@dataclass
+class Loop:
+    """Collects the lines of a chain; an operator asks it for names, calls and drops.
+
+    Attributes:
+        value: Variable that holds the current value.
+        key: Variable that holds the current key, where there is one.
+    """
+
+    keyed: bool = False
+    value: str = "v"
+    key: str | None = None
+    index: int = -1
+    _lines: list[tuple[int, str, int]] = field(default_factory=list)
+    _depth: int = 0
+    _bound: dict[str, Any] = field(default_factory=dict)
+    _counters: dict[str, tuple[str, str]] = field(default_factory=dict)
+    _input_of: dict[int, str] = field(default_factory=dict)
+    _key_of: dict[int, str | None] = field(default_factory=dict)
+    _nesting: tuple[Nesting, ...] = ()
+    _nesting_of: dict[int, tuple[Nesting, ...]] = field(default_factory=dict)
+    _serial: int = 0
+
+    def __post_init__(self) -> None:
+        if self.keyed:
+            self.key = "k"
+
+    def enter(self, index: int) -> None:
+        """Start the lines of operator ``index``; its input is the current value."""
+        self.index = index
+        self._input_of[index] = self.value
+        self._key_of[index] = self.key
+        self._nesting_of[index] = self._nesting
+
+    def line(self, text: str) -> None:
+        """Add a line at the current depth."""
+        self._lines.append((self._depth, text, self.index))
+
+    def block(self, text: str, body: list[str]) -> None:
+        """Add a line that ends in a colon, and lines one level below it."""
+        self.line(text)
+        self._depth += 1
+        for item in body:
+            self.line(item)
+        self._depth -= 1
+
+    def bind(self, value: Any, hint: str = "f") -> str:
+        """Make ``value`` available to the generated code and return its name."""
+        name = f"{hint}{len(self._bound)}"
+        self._bound[name] = value
+        return name
+
+    def fresh(self, hint: str = "v") -> str:
+        """Return a variable name that nothing else uses."""
+        self._serial += 1
+        return f"{hint}{self._serial}"
+
+    def assign(self, expression: str) -> str:
+        """Assign an expression to a fresh variable, which becomes the current value."""
+        self.value = self.fresh()
+        self.line(f"{self.value} = {expression}")
+        return self.value
+
+    def count(self, attribute: str) -> str:
+        """Return a local counter that is added to ``attribute`` of the operator's statistics."""
+        name = f"n{self.index}_{attribute}"
+        self._counters[name] = (f"s{self.index}", attribute)
+        return name
+
+    def drop_if(self, condition: str, fate: str) -> None:
+        """Count the fate of the current record and go to the next one if ``condition`` holds."""
+        self.block(f"if {condition}:", [f"{self.count(fate)} += 1", "continue"])
+
+    def each(self, iterator: str) -> None:
+        """Loop over an iterator (a name that was assigned); what follows is inside the loop."""
+        self._nesting = (*self._nesting, Nesting(self.index, iterator))
+        self.value = self.fresh()
+        self.line(f"for {self.value} in {iterator}:")
+        self._depth += 1
+
+    def finished(self, statistics: Callable[[int], Any]) -> Source:
+        """Return the whole source, counters bound to the operators' statistics."""
+        for index in {int(target[1:]) for target, _ in self._counters.values()}:
+            self._bound[f"s{index}"] = statistics(index)
+        names = list(self._bound)
+        head = f"for {'v, k' if self.keyed else 'v'} in batch:"
+        lines = [f"def make({', '.join(names)}):"]
+        parameters = ", ".join(["batch", *(f"{n}={n}" for n in names)])
+        lines.append(f"    def run({parameters}):")
+        if self._counters:
+            lines.append(f"        {' = '.join(self._counters)} = 0")
+        lines += ["        try:", f"            {head}"]
+        operator_of_line: dict[int, int] = {}
+        for depth, text, index in self._lines or [(0, "pass", -1)]:
+            lines.append(" " * (16 + 4 * depth) + text)
+            operator_of_line[len(lines)] = index
+        lines.append("        finally:")
+        flushed = [f"            {t}.{a} += {n}" for n, (t, a) in self._counters.items()]
+        lines += flushed or ["            pass"]
+        lines.append("    return run")
+        return Source(
+            "\n".join(lines) + "\n",
+            self._bound,
+            operator_of_line,
+            self._input_of,
+            self._key_of,
+            self._nesting_of,
+        )

@@ -1,0 +1,39 @@
+"""``map``: one record in, one record or nothing out.
+
+Example:
+    >>> from sage.kernel import LocalEnvironment
+    >>> LocalEnvironment().from_collection([1, 2, 3]).map(lambda x: x * 10 or None).collect()
+    [10, 20, 30]
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sage.kernel.operators.function_spec import FunctionSpec
+from sage.kernel.operators.operator import LiveOperator, Operator
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+
+__all__ = ["MapOperator"]
+
+
+@dataclass(frozen=True)
+class MapOperator(Operator):
+    """Replaces each record by what the function returns; None means no output."""
+
+    kind = "map"
+    function: FunctionSpec
+
+    @property
+    def specs(self) -> tuple[FunctionSpec, ...]:
+        """The function."""
+        return (self.function,)
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """``v1 = f(v)``, and on to the next record if that is None."""
+        function = loop.bind(live.functions[0].call)
+        result = loop.assign(f"{function}({loop.value})")
+        loop.drop_if(f"{result} is None", "no_output")

@@ -1,0 +1,102 @@
+"""What an operator is: an immutable description that knows its line of generated code.
+
+An operator has no threads, no queues and no input or output. It says three things:
+
+* how to make its live functions for one subtask (``live``);
+* how it treats one record, as source text (``write``), from which the chain compiler makes one
+  loop for a whole chain;
+* what it has to say at the end of the input (``finish``).
+
+The invariant that every ``write`` keeps: for each value that enters, control either falls through
+with the output in ``loop.value``, or reaches ``continue`` after counting the fate of the value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+
+__all__ = ["LiveOperator", "Operator"]
+
+
+class LiveOperator:
+    """An operator in one subtask: its functions and whatever state it keeps.
+
+    Args:
+        operator: The description.
+        functions: Its live functions, in the order of ``operator.specs``.
+    """
+
+    def __init__(self, operator: Operator, functions: list[LiveFunction]) -> None:
+        self.operator = operator
+        self.functions = functions
+
+    def open(self, context: Any) -> None:
+        """Attach the context and open every function, in order."""
+        for function in self.functions:
+            if function.owner is not None:
+                function.owner.attach(context)
+                function.owner.open(context)
+
+    def finish(self) -> Iterable[Any]:
+        """Yield what is still buffered at the end of the input."""
+        for function in self.functions:
+            if function.owner is not None:
+                yield from function.owner.finish() or ()
+
+    def flush(self) -> None:
+        """Make what was written visible; sinks only."""
+
+    def close(self) -> None:
+        """Close every function, also when one of them raises; the first error is raised."""
+        first: Exception | None = None
+        for function in self.functions:
+            if function.owner is None:
+                continue
+            try:
+                function.owner.close()
+            except Exception as error:
+                first = first or error
+        if first is not None:
+            raise first
+
+
+@dataclass(frozen=True)
+class Operator:
+    """Base of the operators; see the module's docstring.
+
+    Attributes:
+        kind: Its verb, for plans and metrics.
+        one_to_one: Whether every record that is not dropped gives exactly one output.
+        terminal: Whether nothing can follow it.
+        starts_chain: Whether it insists on a task of its own, at whose head it stands.
+    """
+
+    kind: ClassVar[str] = "operator"
+    one_to_one: ClassVar[bool] = True
+    terminal: ClassVar[bool] = False
+    starts_chain: ClassVar[bool] = False
+
+    @property
+    def specs(self) -> tuple[FunctionSpec, ...]:
+        """The functions that users gave to it."""
+        return ()
+
+    @property
+    def label(self) -> str:
+        """A name for it when the user gave none."""
+        return self.specs[0].label if self.specs else self.kind
+
+    def live(self, *, may_share: bool = True) -> LiveOperator:
+        """Make the operator of one subtask."""
+        return LiveOperator(self, [spec.live(may_share=may_share) for spec in self.specs])
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """Write how one record is treated."""
+        raise NotImplementedError

@@ -1,0 +1,91 @@
+"""What a function sees of the runtime: who it is, where it logs and counts, which services it has."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from sage.kernel.metrics.fates import OperatorStatistics
+from sage.kernel.runtime.services import Services
+
+__all__ = ["FunctionCounters", "RuntimeContext"]
+
+
+class _Counter:
+    """A number of the user's function, shown among the operator's metrics."""
+
+    def __init__(self, counts: dict[str, int], name: str) -> None:
+        self._counts, self._name = counts, name
+        counts.setdefault(name, 0)
+
+    def inc(self, amount: int = 1) -> None:
+        """Add ``amount``."""
+        self._counts[self._name] += amount
+
+
+class FunctionCounters:
+    """Counters of one function in one subtask."""
+
+    def __init__(self, statistics: OperatorStatistics) -> None:
+        self._statistics = statistics
+
+    def counter(self, name: str) -> _Counter:
+        """Return the counter of that name, made on first use."""
+        return _Counter(self._statistics.custom, name)
+
+
+class RuntimeContext:
+    """Handed to ``open``; also ``self.context`` of every function.
+
+    Attributes:
+        name: Name of the operator.
+        uid: Its stable identity.
+        parallel_index: Which subtask this is, from 0.
+        parallelism: How many there are.
+        attempt: How often the job was started again before.
+        metrics: Counters of this function.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        uid: str,
+        parallel_index: int = 0,
+        parallelism: int = 1,
+        attempt: int = 0,
+        statistics: OperatorStatistics | None = None,
+        services: Services | None = None,
+    ) -> None:
+        self.name = name
+        self.uid = uid
+        self.parallel_index = parallel_index
+        self.parallelism = parallelism
+        self.attempt = attempt
+        self.metrics = FunctionCounters(statistics or OperatorStatistics())
+        self._services = services or Services()
+
+    @property
+    def logger(self) -> logging.Logger:
+        """The logger ``sage.operator.<name>``."""
+        return logging.getLogger(f"sage.operator.{self.name}")
+
+    def get_logger(self) -> logging.Logger:
+        """Return the logger of this operator."""
+        return self.logger
+
+    def call_service(
+        self, name: str, *args: Any, method: str = "process", timeout_s: float | None = None
+    ) -> Any:
+        """Call a method of a registered service and return its result.
+
+        Raises:
+            ServiceError: if there is no such service or method, or no answer within ``timeout_s``.
+        """
+        return self._services.call(name, args, method=method, timeout_s=timeout_s)
+
+    async def call_service_async(
+        self, name: str, *args: Any, method: str = "process", timeout_s: float | None = None
+    ) -> Any:
+        """The same for async functions: awaits an async method, runs another in a thread."""
+        return await self._services.call_async(name, args, method=method, timeout_s=timeout_s)

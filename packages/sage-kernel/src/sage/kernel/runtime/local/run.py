@@ -1,0 +1,186 @@
+"""Runs the tasks of one job in this process: a thread for each, or the caller's own for a single one.
+
+Invariant: the first error in any task ends the whole job and is what ``wait`` raises; every thread
+that was started has ended when ``join`` returns.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from enum import Enum
+from typing import Any
+
+from sage.kernel.config import EngineConfig
+from sage.kernel.errors import JobFailedError
+from sage.kernel.graph.job_graph import JobGraph
+from sage.kernel.runtime.chain import Node
+from sage.kernel.runtime.channel import ChannelClosed
+from sage.kernel.runtime.dead_letters import DeadLetter, DeadLetters
+from sage.kernel.runtime.local.deployment import deploy
+from sage.kernel.runtime.services import Services
+from sage.kernel.runtime.task import Task
+
+__all__ = ["LocalRun", "RunState"]
+
+
+class RunState(Enum):
+    """Where a job stands."""
+
+    CREATED = "created"
+    RUNNING = "running"
+    FINISHED = "finished"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+
+class LocalRun:
+    """One execution of a job graph.
+
+    Args:
+        graph: The physical plan.
+        config: The environment's options.
+        services: The job's services.
+    """
+
+    def __init__(self, graph: JobGraph, config: EngineConfig, services: Services) -> None:
+        self.graph = graph
+        self.state = RunState.CREATED
+        self.error: BaseException | None = None
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self.dead_letters = DeadLetters(config.max_dead_letters)
+        self._services = services
+        self._config = config
+        self._cancelled = threading.Event()
+        self._done = threading.Event()
+        self._lock = threading.Lock()
+        self._threads: list[threading.Thread] = []
+        self.tasks: list[Task] = deploy(
+            graph,
+            config,
+            services,
+            dead_letter=self._set_aside,
+            interrupted=self._cancelled.wait,
+        )
+        self._open_tasks = len(self.tasks)
+
+    @property
+    def runs_inline(self) -> bool:
+        """Whether there is but one task, which the caller's thread can run."""
+        return len(self.tasks) == 1
+
+    def start(self) -> None:
+        """Start a thread for each task."""
+        self._begin()
+        for task in self.tasks:
+            name = f"sage-{task.vertex.name:.40}-{task.subtask}"
+            thread = threading.Thread(target=self._host, args=(task,), name=name, daemon=True)
+            self._threads.append(thread)
+        if any(task.chain.edges for task in self.tasks):
+            threading.Thread(target=self._linger, name="sage-linger", daemon=True).start()
+        for thread in self._threads:
+            thread.start()
+
+    def run_inline(self) -> None:
+        """Run the only task in this thread."""
+        self._begin()
+        self._host(self.tasks[0])
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end; say whether it came in time."""
+        if not self._done.wait(timeout_s):
+            return False
+        for thread in self._threads:
+            if thread is not threading.current_thread():
+                thread.join()
+        return True
+
+    def drain(self) -> None:
+        """Let the sources end now; what was read is worked off."""
+        for task in self.tasks:
+            task.drain()
+
+    def cancel(self) -> None:
+        """Stop as soon as every user function that is being called has returned."""
+        with self._lock:
+            if self.state in (RunState.CREATED, RunState.RUNNING):
+                self.state = RunState.CANCELLED
+        self._close_tasks()
+
+    def _begin(self) -> None:
+        self.state = RunState.RUNNING
+        self.started_at = time.time()
+
+    def _host(self, task: Task) -> None:
+        try:
+            task.run()
+        except ChannelClosed:
+            pass  # the job is over already; why is in state and error
+        except BaseException as error:
+            self._fail(error)
+            if not isinstance(error, Exception):
+                raise  # KeyboardInterrupt and the like also end the caller
+        finally:
+            self._task_ended()
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            if self.state is RunState.RUNNING:
+                self.state = RunState.FAILED
+                self.error = error
+        self._close_tasks()
+
+    def _task_ended(self) -> None:
+        with self._lock:
+            self._open_tasks -= 1
+            if self._open_tasks:
+                return
+            if self.state is RunState.RUNNING:
+                self.state = RunState.FINISHED
+            self.ended_at = time.time()
+        self._close_services()
+        self._done.set()
+
+    def _close_services(self) -> None:
+        try:
+            self._services.close()
+        except Exception as error:
+            if self.state is RunState.FINISHED:
+                self.state, self.error = RunState.FAILED, error
+
+    def _close_tasks(self) -> None:
+        self._cancelled.set()
+        for task in self.tasks:
+            task.close()
+
+    def _set_aside(self, node: Node, record: Any, error: BaseException, attempts: int) -> None:
+        letter = DeadLetter.of(node.transformation, record, error, attempts)
+        if not self.dead_letters.add(letter):
+            raise JobFailedError(
+                node.transformation.name,
+                OverflowError(
+                    f"more than {self._config.max_dead_letters} dead letters (max_dead_letters)"
+                ),
+                record=record,
+                has_record=True,
+            ) from error
+
+    def _linger(self) -> None:
+        """Send what waits in the buffers of tasks that are stuck in a user's function."""
+        linger_s = max(self._config.linger_ms / 1000, 0.001)
+        while not self._done.wait(linger_s / 2):
+            now = time.monotonic()
+            for task in self.tasks:
+                since = task.stuck_since
+                if since is not None and now - since > linger_s / 2:
+                    self._flush_for(task)
+
+    def _flush_for(self, task: Task) -> None:
+        try:
+            for edge in task.chain.edges:
+                edge.try_flush()
+        except ChannelClosed:
+            return  # the job is over already
+        except Exception as error:
+            self._fail(error)
