@@ -11,4 +11,5 @@ Layout:
     quality       format, lint, types and architecture in one go
     tests         the tests of all packages, doctests and the documentation's snippets
     docs          the documentation as a site
+    measure       the numbers that are promised
 """

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from sage.common.errors import SageError
 from sage.tools.process import Outcome
@@ -89,6 +90,24 @@ def docs(root: Root = None) -> None:
     raise typer.Exit(not outcome.passed)
 
 
+@app.command()
+def measure(as_json: Json = False) -> None:
+    """Measure the start-up times and the size that the documentation promises."""
+    from sage.tools.measure import measure_all
+
+    numbers = measure_all()
+    if as_json:
+        print(json.dumps([number.to_dict() for number in numbers], indent=2))
+    else:
+        for number in numbers:
+            unit = number.unit
+            _verdict(
+                number.kept,
+                f"{number.what}: {number.measured} {unit} (limit {number.limit} {unit})",
+            )
+    raise typer.Exit(not all(number.kept for number in numbers))
+
+
 def _show(outcome: Outcome) -> None:
     _verdict(outcome.passed, f"{outcome.name}  ({outcome.seconds:.1f} s)")
     if not outcome.passed:
@@ -97,7 +116,7 @@ def _show(outcome: Outcome) -> None:
 
 def _verdict(passed: bool, what: str) -> None:
     mark = "[green]ok  [/green]" if passed else "[red]FAIL[/red]"
-    Console(highlight=False, soft_wrap=True).print(f"{mark}  {what}")
+    Console(highlight=False, soft_wrap=True).print(f"{mark}  {escape(what)}")
 
 
 def main() -> None:
