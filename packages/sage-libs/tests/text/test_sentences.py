@@ -93,6 +93,7 @@ def test_words_are_never_torn(text: str) -> None:
             ["Import sage.kernel first.", "`close` ends it."],
         ),
         ("Wait... what? Yes!", ["Wait... what?", "Yes!"]),
+        ("It was so.[3] Then not.[4][5] End.", ["It was so.[3]", "Then not.[4][5]", "End."]),
         ("So do I. He left.", ["So do I.", "He left."]),
         ("它会结束。为什么？因为没有输入！", ["它会结束。", "为什么？", "因为没有输入！"]),
         ("他说：“走吧。”她走了。", ["他说：“走吧。”", "她走了。"]),

@@ -9,6 +9,7 @@ Layout:
     extractive  quotes the sentences that answer
     openai      an endpoint that speaks the OpenAI chat protocol; sse, retry: its parts
     prompts     templates, the numbered context, its token budget
+    quotable, sentence_ranking   the two halves of the extractive generator
     citations   checks ``[1]`` against the passages
     testing     a fake endpoint
 """
@@ -16,12 +17,14 @@ Layout:
 from __future__ import annotations
 
 from sage.libs.generation.citations import CheckedText, check_citations, cited_numbers
+from sage.libs.generation.extractive import ExtractiveGenerator
 from sage.libs.generation.generator import Generator
 from sage.libs.generation.openai import OpenAIGenerator
 from sage.libs.generation.prompts import Template
 
 __all__ = [
     "CheckedText",
+    "ExtractiveGenerator",
     "Generator",
     "OpenAIGenerator",
     "Template",

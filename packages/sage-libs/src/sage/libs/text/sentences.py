@@ -39,7 +39,7 @@ _OPENERS = _words(
 )
 
 _CLOSERS = "\"'”’)\\]»*_`」』）】》〉"
-_END = re.compile(rf"(?:(?P<cjk>[。！？｡]+)|[.!?…]+)[{_CLOSERS}]*(?P<gap>\s*)")
+_END = re.compile(rf"(?:(?P<cjk>[。！？｡]+)|[.!?…]+)[{_CLOSERS}]*(?:\[\d{{1,3}}\])*(?P<gap>\s*)")
 _WORD_BEFORE = re.compile(r"[\w.\-]*\Z")
 _WORD = re.compile(r"\w+")
 # A backquote is not among them: what it opens may be lower-case and still open a sentence.
@@ -144,7 +144,7 @@ def _sentence_ends(text: str, start: int, end: int) -> Iterator[int]:
 def _ends_sentence(text: str, match: re.Match[str]) -> bool:
     """Decide on a Western mark that is followed by a blank."""
     mark = text[match.start()]
-    tail = text[match.start() : match.start("gap")]
+    tail = text[match.start() : match.start("gap")].partition("[")[0]
     following = text[match.end() : match.end() + 40].lstrip(_OPENING_MARKS)
     lower = following[:1].islower()
     if mark in "!?":
