@@ -67,7 +67,7 @@ class Option:
         return schema
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def options_of(cls: type) -> dict[str, Option]:
     """Return the options of a class, in the order of its constructor's parameters."""
     init = inspect.unwrap(cls.__init__)  # type: ignore[misc]

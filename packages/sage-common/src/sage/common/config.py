@@ -13,13 +13,14 @@ made. Inside the component everything has its declared type.
     ...     Args:
     ...         top_k: How many passages to return.
     ...     '''
+    ...
     ...     def __init__(self, *, top_k: Annotated[int, Meta(ge=1)] = 5, model: str = "m") -> None:
     ...         self.top_k = top_k
     >>> Retriever(top_k=3).top_k
     3
-    >>> Retriever(top_kk=0)
+    >>> Retriever(topk=0)
     Traceback (most recent call last):
-    sage.common.errors.ConfigError: Retriever: unknown key 'top_kk'; did you mean 'top_k'? - at $.top_kk
+    sage.common.errors.ConfigError: Retriever: unknown key 'topk'; did you mean 'top_k'? - at $.topk
     >>> config_schema(Retriever)["properties"]["top_k"]
     {'type': 'integer', 'minimum': 1, 'default': 5, 'description': 'How many passages to return.'}
 """

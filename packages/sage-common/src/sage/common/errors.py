@@ -3,7 +3,7 @@
 The tree::
 
     SageError
-    ├── ConfigError            a value, key or file of a configuration is wrong (all problems at once)
+    ├── ConfigError            a configuration is wrong; lists all its problems at once
     ├── UnknownNameError       a name that nothing is registered under
     ├── DuplicateNameError     two things registered under one name
     ├── MissingExtraError      an optional dependency is not installed

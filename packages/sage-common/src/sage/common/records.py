@@ -182,7 +182,8 @@ class Passage(Record):
             given.setdefault("doc_id", content_id(value["text"]))
             return cls(**given)
         raise DataError(
-            f"expected a passage (a mapping with 'text'), got {type(value).__name__}: {value!r:.200}"
+            f"expected a passage (a mapping with 'text'), "
+            f"got {type(value).__name__}: {value!r:.200}"
         )
 
 
@@ -215,7 +216,7 @@ class Query(Record):
 
     @classmethod
     def of(cls, value: Query | Mapping[str, Any] | str) -> Query:
-        """Return ``value`` as a query: a string, or a mapping with ``text``, ``query`` or ``question``.
+        """Return ``value`` as a query: text, or a mapping with ``text``, ``query`` or ``question``.
 
         Raises:
             DataError: if it holds no text, or only blanks.

@@ -117,7 +117,7 @@ def _extra_hint(entry: Any) -> str:
     return str(entry.dist.name) if entry.dist is not None else entry.value.partition(":")[0]
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def registry(group: str) -> Registry:
     """Return the registry of a group, the same object each time.
 

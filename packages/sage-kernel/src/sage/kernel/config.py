@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -45,7 +45,9 @@ class RetryPolicy:
     def __post_init__(self) -> None:
         problems = []
         if self.max_attempts < 1:
-            problems.append(Problem("$.max_attempts", f"must be at least 1, got {self.max_attempts}"))
+            problems.append(
+                Problem("$.max_attempts", f"must be at least 1, got {self.max_attempts}")
+            )
         if self.delay_s < 0 or self.max_delay_s < 0:
             problems.append(Problem("$.delay_s", "pauses must not be negative"))
         if self.backoff < 1:
@@ -60,7 +62,7 @@ class RetryPolicy:
     def pause_s(self, attempt: int) -> float:
         """Return the pause after attempt number ``attempt`` (from 1) failed, in seconds."""
         pause = min(self.delay_s * self.backoff ** (attempt - 1), self.max_delay_s)
-        return pause * (1 - self.jitter * random.random())  # noqa: S311 - no secret depends on it
+        return pause * (1 - self.jitter * random.random())
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,12 @@ def error_policy(value: str | RetryPolicy | ErrorPolicy, path: str = "on_error")
     suggestion = did_you_mean(value, _ACTIONS) if isinstance(value, str) else ""
     raise ConfigError(
         "error policy",
-        [Problem(path, f"expected one of {', '.join(_ACTIONS)} or a RetryPolicy, got {value!r}{suggestion}")],
+        [
+            Problem(
+                path,
+                f"expected {', '.join(_ACTIONS)} or a RetryPolicy, got {value!r}{suggestion}",
+            )
+        ],
     )
 
 
@@ -126,10 +133,14 @@ class EngineConfig:
         if "fault_tolerance" in values:
             # Refused, not ignored: a job that believes itself checkpointed must not run without.
             values.pop("fault_tolerance")
-            problems.append(Problem("$.fault_tolerance", "checkpoints are not there yet in this version"))
+            problems.append(
+                Problem("$.fault_tolerance", "checkpoints are not there yet in this version")
+            )
         known = list(cls.__dataclass_fields__)
         for name in [n for n in values if n not in known]:
-            problems.append(Problem(f"$.{name}", f"unknown key {name!r}{did_you_mean(name, known)}"))
+            problems.append(
+                Problem(f"$.{name}", f"unknown key {name!r}{did_you_mean(name, known)}")
+            )
             del values[name]
         if "on_error" in values:
             try:
@@ -153,12 +164,14 @@ def _milliseconds(value: Any) -> str | None:
     return None if fits else "expected milliseconds, 0 or more"
 
 
-_CHECKS = {
+_CHECKS: dict[str, Callable[[Any], str | None]] = {
     "parallelism": _whole,
     "batch_size": _whole,
     "channel_batches": _whole,
     "max_dead_letters": _whole,
     "linger_ms": _milliseconds,
-    "execution_mode": lambda v: None if v in ("local", "distributed") else "expected 'local' or 'distributed'",
+    "execution_mode": lambda v: (
+        None if v in ("local", "distributed") else "expected 'local' or 'distributed'"
+    ),
     "ray": lambda v: None if v is None or isinstance(v, Mapping) else "expected a mapping",
 }

@@ -246,7 +246,7 @@ class JoinFunction(Function, ABC, Generic[L, R, U]):
 
     @abstractmethod
     def join(self, left: L | None, right: R | None) -> U | None:
-        """Return the joined record, or None for no output; a missing side of an outer join is None."""
+        """Return the joined record, or None for no output; an absent side is None."""
 
 
 class AsyncMapFunction(Function, ABC, Generic[T, U]):

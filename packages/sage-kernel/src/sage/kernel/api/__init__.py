@@ -1,1 +1,4 @@
-"""What a user writes. Streams build plan values and run nothing; only the environments touch optimizer and runtime."""
+"""What a user writes.
+
+Streams build plan values and run nothing; only the environments touch optimizer and runtime.
+"""

@@ -79,7 +79,9 @@ class DataStream(Generic[T]):
         return self._apply(shapes.FILTER, FilterOperator, function, args, options)
 
     @overload
-    def flat_map(self, function: Callable[[T], Iterable[U] | None], **options: Any) -> DataStream[U]: ...
+    def flat_map(
+        self, function: Callable[[T], Iterable[U] | None], **options: Any
+    ) -> DataStream[U]: ...
     @overload
     def flat_map(self, function: fn.FlatMapFunction[T, U], **options: Any) -> DataStream[U]: ...
     @overload
@@ -218,5 +220,3 @@ def _split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str
     if "on_error" in common and common["on_error"] is not None:
         common["on_error"] = error_policy(common["on_error"])
     return common, {name: value for name, value in options.items() if name not in _COMMON}
-
-

@@ -255,5 +255,3 @@ def _bounded(transformation: Transformation) -> bool:
 
 def _plain(config: EngineConfig) -> dict[str, Any]:
     return {name: getattr(config, name) for name in EngineConfig.__dataclass_fields__}
-
-

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.errors import JobCancelledError, JobError, JobTimeoutError
@@ -32,7 +32,7 @@ class JobResult:
     name: str
     status: str
     elapsed_s: float
-    metrics: JobMetrics
+    metrics: JobMetrics = field(repr=False)
 
 
 class Job:

@@ -52,7 +52,10 @@ def stopping_on_interrupt(job: Job) -> Iterator[None]:
         pressed += 1
         if pressed == 1:
             job.drain()
-            print("\nstopping: finishing what was read; press Ctrl-C again to stop at once", file=sys.stderr)
+            print(
+                "\nstopping: finishing what was read; press Ctrl-C again to stop at once",
+                file=sys.stderr,
+            )
             return
         job.cancel()
         raise KeyboardInterrupt

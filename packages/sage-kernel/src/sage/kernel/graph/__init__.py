@@ -1,1 +1,4 @@
-"""Plans as immutable values: logical (``stream_graph``), physical (``job_graph``), and told to people (``explain``)."""
+"""Plans as immutable values.
+
+Logical (``stream_graph``), physical (``job_graph``), and told to people (``explain``).
+"""

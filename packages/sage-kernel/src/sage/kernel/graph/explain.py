@@ -66,9 +66,7 @@ class Plan:
         for vertex in self.job_graph.vertices:
             times = f" ×{vertex.parallelism}" if vertex.parallelism > 1 else ""
             lines.append(f'  subgraph t{vertex.id}["task {vertex.id}{times}"]')
-            lines += [
-                f'    {ids[t.uid]}["{_escaped(t.name)}"]' for t in vertex.transformations
-            ]
+            lines += [f'    {ids[t.uid]}["{_escaped(t.name)}"]' for t in vertex.transformations]
             lines.append("  end")
         for edge, to in self.job_graph.stream_graph.edges():
             sign = "" if self._inside(edge, to) else f"|{_SIGNS[edge.partitioning]}|"

@@ -54,7 +54,8 @@ class OperatorStatistics:
 class OperatorMetrics:
     """The fates of the records of one operator, over all its subtasks or in one.
 
-    Invariant: ``received = emitted + no_output + filtered + late + skipped + dead_lettered + held``.
+    Invariant: ``received`` is the sum of ``emitted``, ``no_output``, ``filtered``, ``late``,
+    ``skipped``, ``dead_lettered`` and ``held``.
 
     Attributes:
         uid: The operator's identity.

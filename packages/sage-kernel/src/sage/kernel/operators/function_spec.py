@@ -127,7 +127,8 @@ class FunctionSpec:
             if may_share:
                 return self.target  # type: ignore[no-any-return]
             raise FunctionError(
-                f"{self.label} cannot be copied for several subtasks: {type(error).__name__}: {error}",
+                f"{self.label} cannot be copied for several subtasks: "
+                f"{type(error).__name__}: {error}",
                 hint="give the class with its config, or make the resource in open()",
             ) from error
         return copied
@@ -138,7 +139,8 @@ class FunctionSpec:
         missing = sorted(getattr(self.target, "__abstractmethods__", ()))
         if missing:
             raise FunctionError(
-                f"{self.label} does not define {', '.join(missing)}()", hint="define it in the class"
+                f"{self.label} does not define {', '.join(missing)}()",
+                hint="define it in the class",
             )
         args, kwargs = self._arguments()
         if hasattr(self.target.__init__, "__sage_configurable__"):
@@ -147,7 +149,9 @@ class FunctionSpec:
         try:
             inspect.signature(self.target).bind(*args, **kwargs)
         except TypeError as error:
-            raise FunctionError(f"{self.label} cannot be made of {self._shown_arguments()}: {error}") from error
+            raise FunctionError(
+                f"{self.label} cannot be made of {self._shown_arguments()}: {error}"
+            ) from error
         except ValueError:  # a builtin without a signature
             return
 
@@ -177,7 +181,8 @@ class FunctionSpec:
             )
         if self.shape.is_async and not is_async and inspect.isfunction(called):
             raise FunctionError(
-                f"{self.shape.verb} wants an async function, but {self.label!r} appears to be synchronous",
+                f"{self.shape.verb} wants an async function, "
+                f"but {self.label!r} appears to be synchronous",
                 hint="use .map(...), or declare it with 'async def'",
             )
 
@@ -196,4 +201,3 @@ _VERB_OF = {
     "KeyByFunction": "key_by",
     "CoMapFunction": "connect(...).comap",
 }
-

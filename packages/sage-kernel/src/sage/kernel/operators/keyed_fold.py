@@ -43,7 +43,7 @@ class _LiveFold(LiveOperator):
 
 @dataclass(frozen=True)
 class ReduceOperator(Operator):
-    """Emits the first record of a key as it is, then each new value of ``reduce(value, record)``."""
+    """Emits a key's first record as it is, then each new value of ``reduce(value, record)``."""
 
     kind = "reduce"
     function: FunctionSpec

@@ -16,9 +16,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from sage.common.core.functions import MapFunction
 from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec, LiveFunction
 from sage.kernel.operators.operator import LiveOperator, Operator
-from sage.common.core.functions import MapFunction
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop

@@ -18,7 +18,11 @@ def chain(graph: StreamGraph) -> JobGraph:
     chains: list[list[Transformation]] = []
     chain_of: dict[str, list[Transformation]] = {}
     for transformation in graph:
-        into = chain_of[transformation.inputs[0].upstream] if _joins_upstream(graph, transformation) else []
+        into = (
+            chain_of[transformation.inputs[0].upstream]
+            if _joins_upstream(graph, transformation)
+            else []
+        )
         if not into:
             chains.append(into)
         into.append(transformation)

@@ -28,7 +28,10 @@ def validate(graph: StreamGraph) -> StreamGraph:
     for transformation in graph:
         if transformation.parallelism < 1:
             problems.append(
-                Problem(transformation.name, f"parallelism must be at least 1, got {transformation.parallelism}")
+                Problem(
+                    transformation.name,
+                    f"parallelism must be at least 1, got {transformation.parallelism}",
+                )
             )
     if problems:
         raise GraphError(f"the pipeline {graph.name!r} cannot run", problems=problems)

@@ -110,7 +110,9 @@ class Chain:
         statistics = segment.nodes[0].statistics
         values = iter(batch.values)
         try:
-            self._drive(segment, 0, zip(values, batch.keys or ()) if segment.keyed else values)
+            self._drive(
+                segment, 0, zip(values, batch.keys or (), strict=False) if segment.keyed else values
+            )
         finally:
             left = length_hint(values)
             statistics.entered += len(batch.values) - left
@@ -141,7 +143,7 @@ class Chain:
 
     def _deliver(self, segment: Segment) -> None:
         out = segment.out
-        if out is None or not segment.children and len(segment.edges) == 1:
+        if out is None or (not segment.children and len(segment.edges) == 1):
             return  # the loop writes straight into the edge's buffer
         batch = out.take()
         if not batch.values:
@@ -176,7 +178,9 @@ class Chain:
             self._drive(segment, start + inner + 1, counted)
             flat.statistics.produced += counted.count
 
-    def _apply_policy(self, segment: Segment, index: int, failure: Failure, error: Exception) -> None:
+    def _apply_policy(
+        self, segment: Segment, index: int, failure: Failure, error: Exception
+    ) -> None:
         node = segment.nodes[index]
         if not node.live.operator.one_to_one and failure.gave_nothing:
             node.statistics.empty -= 1
@@ -257,7 +261,9 @@ class _Naming:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, Exception) and not isinstance(error, JobFailedError):
-            raise JobFailedError(self._node.transformation.name, error, doing=self._doing) from error
+            raise JobFailedError(
+                self._node.transformation.name, error, doing=self._doing
+            ) from error
 
 
 def _walk(segment: Segment) -> Iterator[Segment]:

@@ -50,7 +50,7 @@ class CompiledLoop:
     def __init__(self, source: Source, run: Callable[[Iterable[Any]], None]) -> None:
         self._source = source
         self.run = run
-        self._code: CodeType = run.__code__  # type: ignore[attr-defined]
+        self._code: CodeType = run.__code__
 
     def locate(self, error: BaseException) -> Failure | None:
         """Return where ``error`` left the loop, or None if it never was in it."""
@@ -111,6 +111,6 @@ def _factory(text: str) -> Callable[..., Callable[[Iterable[Any]], None]]:
     # With its lines in linecache, tracebacks and debuggers show the generated source.
     linecache.cache[name] = (len(text), None, text.splitlines(keepends=True), name)
     namespace: dict[str, Any] = {}
-    exec(compile(text, name, "exec"), namespace)  # noqa: S102 - our own text, see Loop
+    exec(compile(text, name, "exec"), namespace)
     factory: Callable[..., Callable[[Iterable[Any]], None]] = namespace["make"]
     return factory

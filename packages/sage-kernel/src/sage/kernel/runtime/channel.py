@@ -31,7 +31,7 @@ class Wake(NamedTuple):
     """Makes a sleeping receiver look around: it may have been cancelled."""
 
 
-class ChannelClosed(Exception):  # noqa: N818 - a signal, not an error
+class ChannelClosed(Exception):
     """The job is being cancelled; whoever waits at a channel gives up."""
 
 
@@ -83,7 +83,9 @@ class Channel:
         edge: Upstream and downstream, for metrics.
     """
 
-    def __init__(self, mailbox: Mailbox, input_index: int, credits: int, edge: tuple[str, str]) -> None:
+    def __init__(
+        self, mailbox: Mailbox, input_index: int, credits: int, edge: tuple[str, str]
+    ) -> None:
         self.mailbox = mailbox
         self.input_index = input_index
         self.edge = edge

@@ -1,4 +1,4 @@
-"""What a function sees of the runtime: who it is, where it logs and counts, which services it has."""
+"""What a function sees of the runtime: who it is, where it logs and counts, its services."""
 
 from __future__ import annotations
 

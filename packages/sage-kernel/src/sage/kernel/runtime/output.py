@@ -116,7 +116,9 @@ class OutputEdge:
 
     def _parts(self, batch: Batch) -> list[tuple[Channel, Batch]]:
         if len(batch.values) > self.batch_size:
-            return [pair for piece in _pieces(batch, self.batch_size) for pair in self._parts(piece)]
+            return [
+                pair for piece in _pieces(batch, self.batch_size) for pair in self._parts(piece)
+            ]
         if not batch.values:
             return []
         if len(self.channels) == 1:

@@ -29,7 +29,9 @@ class Services:
         self._made: dict[str, Any] = {}
         self._lock = threading.RLock()
 
-    def call(self, name: str, args: tuple[Any, ...], *, method: str, timeout_s: float | None) -> Any:
+    def call(
+        self, name: str, args: tuple[Any, ...], *, method: str, timeout_s: float | None
+    ) -> Any:
         """Call a method; with a timeout, in a thread of its own that is abandoned when late."""
         bound = self._method(name, method)
         if inspect.iscoroutinefunction(bound):
@@ -88,7 +90,12 @@ class Services:
             return self._made[name]
 
     def _call_in_time(
-        self, name: str, method: str, bound: Callable[..., Any], args: tuple[Any, ...], timeout_s: float
+        self,
+        name: str,
+        method: str,
+        bound: Callable[..., Any],
+        args: tuple[Any, ...],
+        timeout_s: float,
     ) -> Any:
         outcome: list[tuple[bool, Any]] = []
 
@@ -110,4 +117,6 @@ class Services:
 
 
 def _late(name: str, method: str, timeout_s: float | None) -> ServiceError:
-    return ServiceError(f"service {name!r} did not answer {method}() within {timeout_s} s", service=name)
+    return ServiceError(
+        f"service {name!r} did not answer {method}() within {timeout_s} s", service=name
+    )

@@ -1,8 +1,8 @@
 """A task: one subtask of a chain, and the loop that keeps it fed.
 
 A task either reads a source or waits at its mailbox. Around every batch it does the same: run the
-chain, then send what has come of it as soon as a batch is full or there is nothing else to do. Costs
-(two clock reads, a few counters) are paid for each batch, never for each record.
+chain, then send what has come of it as soon as a batch is full or there is nothing else to do.
+Costs (two clock reads, a few counters) are paid for each batch, never for each record.
 
 Invariant: a task ends when all its inputs have ended and everything it took in has been passed on;
 then its operators finish, its sinks are flushed, and only then do its outputs end. ``close`` is
@@ -11,6 +11,7 @@ called for every operator that was opened, also after a failure.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -129,7 +130,7 @@ class Task:
                 statistics=node.statistics,
                 services=self._services,
             )
-            self._guarded(node, "open()", lambda n=node, c=context: n.live.open(c))
+            self._guarded(node, "open()", functools.partial(node.live.open, context))
 
     def _close(self, opened: list[Node]) -> None:
         first: JobFailedError | None = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import struct
 from collections.abc import Callable
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from enum import Enum
 from hashlib import blake2b
 from typing import Any
@@ -57,7 +57,7 @@ def check_key(key: Any) -> None:
 
 
 class KeyRouter(dict[Any, int]):
-    """Maps keys to subtasks, remembering what it computed; bounded, so that it cannot grow for ever.
+    """Maps keys to subtasks, remembering a bounded number of answers.
 
     Args:
         parallelism: How many subtasks there are.
@@ -124,7 +124,7 @@ def _tuple(key: Any) -> bytes:
 def _datetime(key: datetime) -> bytes:
     # Aware datetimes are equal when they are the same instant; naive ones equal no aware one.
     if key.tzinfo is not None:
-        return b"z" + key.astimezone(timezone.utc).isoformat().encode()
+        return b"z" + key.astimezone(UTC).isoformat().encode()
     return b"n" + key.isoformat().encode()
 
 
@@ -142,9 +142,9 @@ def _encoder_for(key: Any) -> Callable[[Any], bytes] | None:
         return lambda k: b"e" + f"{type(k).__qualname__}.{k.name}".encode()
     if isinstance(key, tuple):
         return _tuple
-    if dataclasses.is_dataclass(key) and not isinstance(key, type):
-        if type(key).__dataclass_params__.frozen:  # type: ignore[attr-defined]
-            return _dataclass
+    parameters = getattr(type(key), "__dataclass_params__", None)
+    if parameters is not None and parameters.frozen:
+        return _dataclass
     if isinstance(key, datetime):
         return _datetime
     return None

@@ -45,7 +45,10 @@ class Deployment:
         self._dead_letter = dead_letter
         self._interrupted = interrupted
         self._mailboxes = {
-            (v.id, i): Mailbox() for v in graph.vertices if v.head.inputs for i in range(v.parallelism)
+            (v.id, i): Mailbox()
+            for v in graph.vertices
+            if v.head.inputs
+            for i in range(v.parallelism)
         }
         self._channels: dict[tuple[int, int], list[Channel]] = {at: [] for at in self._mailboxes}
 
@@ -116,8 +119,7 @@ class Deployment:
             self._output(edge, to, subtask, keyed, refuse) for edge, to in self._outer(last)
         ]
         segment.children = [
-            self._segment(vertex, subtask, to, keyed)
-            for _, to in vertex.inner_consumers(last.uid)
+            self._segment(vertex, subtask, to, keyed) for _, to in vertex.inner_consumers(last.uid)
         ]
         single = len(segment.edges) == 1 and not segment.children
         segment.out = segment.edges[0].columns if single else Columns(keyed)
@@ -152,7 +154,9 @@ class Deployment:
     def _channel(self, edge: Edge, to: JobVertex, receiver: int) -> Channel:
         at = (to.id, receiver)
         names = (self._graph.stream_graph[edge.upstream].name, to.head.name)
-        channel = Channel(self._mailboxes[at], edge.input_index, self._config.channel_batches, names)
+        channel = Channel(
+            self._mailboxes[at], edge.input_index, self._config.channel_batches, names
+        )
         self._channels[at].append(channel)
         return channel
 

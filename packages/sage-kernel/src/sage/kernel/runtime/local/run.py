@@ -1,4 +1,4 @@
-"""Runs the tasks of one job in this process: a thread for each, or the caller's own for a single one.
+"""Runs the tasks of one job in this process: a thread for each, or the caller's own thread.
 
 Invariant: the first error in any task ends the whole job and is what ``wait`` raises; every thread
 that was started has ended when ``join`` returns.
