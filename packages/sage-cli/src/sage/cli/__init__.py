@@ -8,6 +8,8 @@ Layout:
     options     the options that several commands share
     screen      where output goes: results to stdout, progress and messages to stderr
     failure     how an error is told, as text or as JSON
+    answers     how an answer is shown; reports, progress: an indexing run
+    script      runs a user's script as __main__
     commands/   one command a module; each imports what it needs when it runs
     health/     what ``sage doctor`` looks at
 """

@@ -18,10 +18,16 @@ from typing import Any
 
 from sage.common.errors import DataError, SageError, StorageError
 
-__all__ = ["INTERRUPTED", "Failure", "Presentation"]
+__all__ = ["INTERRUPTED", "Failure", "InterruptedByUser", "Presentation"]
 
 INTERRUPTED = 130
 _MAX_LINES = 18
+
+
+class InterruptedByUser(SageError):
+    """Ctrl-C; told in one line, like everything else that ends a command early."""
+
+    code = "interrupted"
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,8 @@ class Failure:
             told = error.to_dict()
             code, message, hint = told.pop("code"), told.pop("message"), told.pop("hint")
             trace = str(told.pop("user_traceback", "") or "")
-            return cls(code, message, hint, fields=told, trace=trace)
+            exit_code = INTERRUPTED if isinstance(error, InterruptedByUser) else 1
+            return cls(code, message, hint, exit_code, told, trace)
         if hasattr(error, "format_message"):  # Typer's and Click's errors; each vendors its own
             return _from_usage(error)
         return cls(

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import typer
 
 from sage.cli.commands import ask, doctor, index, listing, run, version
-from sage.cli.failure import INTERRUPTED, Presentation
+from sage.cli.failure import INTERRUPTED, InterruptedByUser, Presentation
 from sage.cli.options import DebugOption
 
 __all__ = ["app", "main"]
@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:
         return presentation.show(error)
     if code == INTERRUPTED:
-        print("stopped; what was there before is unchanged", file=sys.stderr)
+        return presentation.show(InterruptedByUser("stopped"))
     return code if isinstance(code, int) else 0
 
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from sage.cli.options import CollectionOption, DebugOption, HomeOption, JsonOption
-
-if TYPE_CHECKING:
-    from sage.common.records import Answer
 
 __all__ = ["ask"]
 
@@ -43,6 +40,7 @@ def ask(
     debug: DebugOption = False,
 ) -> None:
     """Answer a question from the index, with citations."""
+    from sage.cli.answers import print_answer
     from sage.middleware.pipelines.answering import answer_question
 
     answer = answer_question(
@@ -59,32 +57,3 @@ def ask(
         print_json(answer.to_dict())
     else:
         print_answer(answer)
-
-
-def print_answer(answer: Answer) -> None:
-    """Print an answer, its numbered citations and the time of each stage."""
-    from rich.padding import Padding
-    from rich.text import Text
-
-    from sage.cli.screen import results, shown_path
-
-    console = results()
-    console.print(Padding(Text(answer.text), (0, 0, 1, 0)))
-    for citation in answer.citations:
-        line = Text(f"[{citation.number}] ", style="bold cyan")
-        line.append(shown_path(citation.place), style="default")
-        console.print(line, soft_wrap=True)
-    console.print(Text(stage_times(answer), style="dim"), soft_wrap=True)
-
-
-def stage_times(answer: Answer) -> str:
-    """Return the stages of an answer with their times, such as ``retrieve 12 ms · generate 3 ms``.
-
-    Example:
-        >>> from sage.common.records import Answer, Query, Step
-        >>> stage_times(Answer("a", Query("q"), steps=(Step("retrieve", 0.012),), model="m"))
-        'retrieve 12 ms · total 12 ms · m'
-    """
-    parts = [f"{step.name} {step.elapsed_s * 1000:.0f} ms" for step in answer.steps]
-    parts.append(f"total {sum(step.elapsed_s for step in answer.steps) * 1000:.0f} ms")
-    return " · ".join([*parts, answer.model] if answer.model else parts)

@@ -12,7 +12,12 @@ Layout:
 
 from sage.middleware.indexing.changes import Changes, FoundFile, find_changes
 from sage.middleware.indexing.pipeline import build_index
-from sage.middleware.indexing.report import FailedDocument, IndexProgress, IndexReport
+from sage.middleware.indexing.report import (
+    FailedDocument,
+    IndexingStopped,
+    IndexProgress,
+    IndexReport,
+)
 
 __all__ = [
     "Changes",
@@ -20,6 +25,7 @@ __all__ = [
     "FoundFile",
     "IndexProgress",
     "IndexReport",
+    "IndexingStopped",
     "build_index",
     "find_changes",
 ]

@@ -15,8 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 from sage.common.errors import DataError, SageError
 from sage.middleware.indexing.changes import Changes, find_changes
-from sage.middleware.indexing.report import IndexProgress, IndexReport
-from sage.middleware.indexing.stages import CutDocument, DocumentAssembler, EmbedPieces, LoadFile
+from sage.middleware.indexing.report import IndexingStopped, IndexProgress, IndexReport
+from sage.middleware.indexing.stages import (
+    ChangedFiles,
+    CutDocument,
+    DocumentAssembler,
+    EmbedPieces,
+    StageClock,
+    load_file,
+)
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -58,6 +65,7 @@ def build_index(
 
     Raises:
         DataError: if the directory does not exist or holds no documents.
+        IndexingStopped: if Ctrl-C stopped the run; what was done by then is in the index.
         StorageError: if the collection cannot be written; the old index is as it was.
     """
     from sage.libs.collection import Collection
@@ -75,13 +83,15 @@ def build_index(
             total_bytes=changes.total_bytes,
             progress=progress,
         )
-        env = _stream(changes, assembler, writer.model)
-        stages = _run(env) if changes.files else {}
-        _refuse_half_written(assembler)
+        clock = StageClock()
+        env = _stream(changes, assembler, writer.model, clock)
+        stopped = changes.files and not _run(env)
+        if not stopped:
+            _refuse_lost(assembler)
         if changes.removed or assembler.written:
-            committing = time.perf_counter()
-            writer.commit()
-            stages["commit"] = time.perf_counter() - committing
+            clock.timed("commit", lambda _: writer.commit())(None)
+    if stopped:
+        raise IndexingStopped(len(assembler.written), assembler.pending)
     return IndexReport(
         collection,
         str(changes.root),
@@ -92,27 +102,31 @@ def build_index(
         failed=(*changes.failed, *assembler.failed),
         chunks=assembler.chunks,
         elapsed_s=time.perf_counter() - started,
-        stages_s=stages,
+        stages_s=clock.elapsed_s,
         plan=str(env.explain()) if changes.files else "",
     )
 
 
-def _stream(changes: Changes, assembler: DocumentAssembler, model: str) -> LocalEnvironment:
+def _stream(
+    changes: Changes, assembler: DocumentAssembler, model: str, clock: StageClock
+) -> LocalEnvironment:
     """Build the pipeline over the changed files; nothing runs yet."""
     from sage.kernel import LocalEnvironment
     from sage.libs.documents.chunker import TokenChunker
     from sage.libs.embedding import load_embedder
 
     # Nothing is loaded while the stream is built: each stage loads what it needs when it starts.
-    cut = CutDocument(lambda: TokenChunker(tokenizer=_tokenizer(model)))
-    embed = EmbedPieces(lambda: load_embedder(model))
+    load = clock.timed("load", load_file)
+    cut = clock.timed("cut", CutDocument(lambda: TokenChunker(tokenizer=_tokenizer(model))))
+    embed = clock.timed("embed", EmbedPieces(lambda: load_embedder(model)))
+    write = clock.timed("write", assembler)
     env = LocalEnvironment("index")
     (
-        env.from_collection(changes.files)
-        .map(LoadFile(changes.root), name="load")
+        env.from_source(ChangedFiles(changes.files), name="changed files")
+        .map(load, name="load")
         .flat_map(cut, name="cut")
         .map_batches(embed, max_size=_PIECES_PER_BATCH, name="embed")
-        .for_each(assembler, name="write")
+        .for_each(write, name="write")
     )
     return env
 
@@ -124,18 +138,24 @@ def _tokenizer(model: str) -> Tokenizer | None:
     return None if model.partition(":")[0] == "mock" else load_tokenizer(model)
 
 
-def _run(env: LocalEnvironment) -> dict[str, float]:
-    """Run the pipeline and return the seconds that each stage was busy."""
+def _run(env: LocalEnvironment) -> bool:
+    """Run the pipeline; return False if Ctrl-C stopped it before its end.
+
+    Raises:
+        SageError: if something failed that concerns the whole run, as what it is.
+    """
     from sage.kernel.errors import JobFailedError
 
     try:
-        result = env.execute()
+        env.execute()
+    except KeyboardInterrupt:
+        return False
     except JobFailedError as failure:
         # An error of ours (a full disk, missing weights) tells more than the operator it struck.
         if isinstance(failure.__cause__, (SageError, OSError)):
             raise failure.__cause__ from failure
         raise
-    return {op.name: op.busy_s for op in result.metrics.operators}
+    return True
 
 
 def _refuse_missing(path: str | os.PathLike[str]) -> None:
@@ -166,6 +186,9 @@ def _refuse_empty(
     )
 
 
-def _refuse_half_written(assembler: DocumentAssembler) -> None:
-    if assembler.unfinished:
-        raise RuntimeError(f"the stream ended inside of documents: {assembler.unfinished}")
+def _refuse_lost(assembler: DocumentAssembler) -> None:
+    """Make sure that every document came to its end; anything else is a bug, not a small index."""
+    if assembler.pending:
+        raise RuntimeError(
+            f"{assembler.pending} documents were lost on the way; cut short: {assembler.unfinished}"
+        )

@@ -6,7 +6,28 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["FailedDocument", "IndexProgress", "IndexReport"]
+__all__ = ["FailedDocument", "IndexProgress", "IndexReport", "IndexingStopped"]
+
+
+class IndexingStopped(KeyboardInterrupt):
+    """Ctrl-C stopped an indexing run; the documents that were done by then are in the index.
+
+    Attributes:
+        indexed: Documents that were written.
+        pending: Documents that the next run will index.
+    """
+
+    def __init__(self, indexed: int, pending: int) -> None:
+        super().__init__(indexed, pending)
+        self.indexed = indexed
+        self.pending = pending
+
+    def __str__(self) -> str:
+        noun = "document" if self.indexed == 1 else "documents"
+        return (
+            f"stopped: {self.indexed} {noun} indexed, {self.pending} left; "
+            f"the next run goes on from there"
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,13 +12,14 @@ whole run (a full disk, missing weights) is raised and fails the job.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+import functools
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from sage.common.core.functions import FlatMapFunction, MapFunction
-from sage.common.errors import DataError, SageError, StorageError
+from sage.common.core.functions import SourceFunction
+from sage.common.errors import DataError, SageError
 from sage.common.records import Chunk, Document
 from sage.middleware.indexing.changes import FoundFile
 from sage.middleware.indexing.report import FailedDocument, IndexProgress
@@ -28,15 +29,22 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
+    "ChangedFiles",
     "CollectionWriter",
     "CutDocument",
     "DocumentAssembler",
     "EmbedPieces",
     "Embedded",
-    "LoadFile",
     "Loaded",
     "Piece",
+    "StageClock",
+    "load_file",
 ]
+
+_FILES_PER_READ = 4
+
+_In = TypeVar("_In")
+_Out = TypeVar("_Out")
 
 
 class CollectionWriter(Protocol):
@@ -96,52 +104,62 @@ def _failed(file: FoundFile, error: Exception) -> FailedDocument:
     )
 
 
-class LoadFile(MapFunction[FoundFile, Loaded | FailedDocument]):
-    """Reads a file into a `Document`; one that cannot be read becomes a `FailedDocument`.
+class ChangedFiles(SourceFunction[FoundFile]):
+    """Gives the files that have to be indexed, a few at a time.
+
+    A job that is asked to stop finishes what its source has read; a few files, not all of them.
 
     Args:
-        root: The directory that is indexed.
+        files: What has to be indexed.
     """
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    def __init__(self, files: Sequence[FoundFile]) -> None:
+        self._files = files
+        self._next = 0
 
-    def map(self, record: FoundFile) -> Loaded | FailedDocument:
-        """Load one file."""
-        from sage.libs.documents.loaders import load_document
-
-        try:
-            document = load_document(record.source)
-        except StorageError:
-            raise
-        # The task boundary of one document: parsers of foreign formats raise anything, and one
-        # malformed file must not stop the run. The failure is a record, counted and shown.
-        except Exception as error:
-            return _failed(record, error)
-        return Loaded(record, document)
+    def read(self, max_records: int) -> Sequence[FoundFile] | None:
+        """Return the next files, or None after the last one."""
+        if self._next >= len(self._files):
+            return None
+        first, self._next = self._next, self._next + min(max_records, _FILES_PER_READ)
+        return self._files[first : self._next]
 
 
-class CutDocument(FlatMapFunction[Loaded | FailedDocument, Piece | FailedDocument]):
+def load_file(file: FoundFile) -> Loaded | FailedDocument:
+    """Read a file into a `Document`; one that cannot be read becomes a `FailedDocument`."""
+    from sage.libs.documents.loaders import load_document
+
+    try:
+        document = load_document(file.source)
+    # The task boundary of one document: parsers of foreign formats raise anything, and one
+    # malformed file must not stop the run. The failure is a record, counted and shown.
+    except Exception as error:
+        return _failed(file, error)
+    return Loaded(file, replace(document, source=file.source))
+
+
+class CutDocument:
     """Cuts a document into pieces that the embedder can take whole.
 
     Args:
-        load: Gives the chunker; called once for each parallel instance.
+        load: Gives the chunker; called at the first document.
     """
 
     def __init__(self, load: Callable[[], _Chunker]) -> None:
         self._load = load
 
-    def open(self, context: Any) -> None:
-        """Load the chunker and its tokenizer."""
-        self._chunker = self._load()
+    @functools.cached_property
+    def _chunker(self) -> _Chunker:
+        return self._load()
 
-    def flat_map(self, record: Loaded | FailedDocument) -> Iterable[Piece | FailedDocument]:
+    def __call__(self, record: Loaded | FailedDocument) -> list[Piece | FailedDocument]:
         """Cut one document; one without any text is a failure, not silence."""
         if isinstance(record, FailedDocument):
             return [record]
+        chunker = self._chunker
         try:
-            chunks = self._chunker.chunk(record.document)
-        except Exception as error:  # the task boundary of one document, as in LoadFile
+            chunks = chunker.chunk(record.document)
+        except Exception as error:  # the task boundary of one document, as in load_file
             return [_failed(record.file, error)]
         if not chunks:
             return [_failed(record.file, DataError("there is no text in it"))]
@@ -161,20 +179,45 @@ class EmbedPieces:
 
     def __init__(self, load: Callable[[], _Embedder]) -> None:
         self._load = load
-        self._embedder: _Embedder | None = None
+
+    @functools.cached_property
+    def _embedder(self) -> _Embedder:
+        return self._load()
 
     def __call__(self, batch: Sequence[Piece | FailedDocument]) -> list[Embedded | FailedDocument]:
         """Return the batch with vectors, in the same order; failures pass."""
         pieces = [record for record in batch if isinstance(record, Piece)]
         if not pieces:
             return [record for record in batch if isinstance(record, FailedDocument)]
-        if self._embedder is None:
-            self._embedder = self._load()
         vectors = iter(self._embedder.embed([piece.chunk.text for piece in pieces]))
         return [
             record if isinstance(record, FailedDocument) else Embedded(record, next(vectors))
             for record in batch
         ]
+
+
+class StageClock:
+    """Adds up the time spent in each stage.
+
+    The kernel runs the stages as one fused loop and knows the time of the whole; a document or a
+    batch at a time, asking the clock costs nothing that shows.
+    """
+
+    def __init__(self) -> None:
+        self.elapsed_s: dict[str, float] = {}
+
+    def timed(self, stage: str, function: Callable[[_In], _Out]) -> Callable[[_In], _Out]:
+        """Return ``function``, its time counted for ``stage``."""
+        self.elapsed_s[stage] = 0.0
+
+        def call(record: _In) -> _Out:
+            started = time.perf_counter()
+            try:
+                return function(record)
+            finally:
+                self.elapsed_s[stage] += time.perf_counter() - started
+
+        return call
 
 
 class DocumentAssembler:
@@ -242,6 +285,11 @@ class DocumentAssembler:
         return IndexProgress(
             done, self._total_documents, chunks, self._bytes_done, self._total_bytes
         )
+
+    @property
+    def pending(self) -> int:
+        """How many documents have not come to their end; zero after a whole run."""
+        return self._total_documents - len(self.written) - len(self.failed)
 
     @property
     def unfinished(self) -> list[str]:

@@ -1,0 +1,56 @@
+"""Shows what an indexing run did, and every document that it could not index."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sage.middleware.indexing import IndexReport
+
+__all__ = ["print_report"]
+
+_SHOWN_FAILURES = 10
+
+
+def print_report(report: IndexReport) -> None:
+    """Print the counts of a run on stdout and its failures on stderr."""
+    from rich.table import Table
+
+    from sage.cli.screen import results, shown_path
+
+    table = Table(box=None, show_header=False, pad_edge=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    table.add_row("added", str(len(report.added)))
+    table.add_row("changed", str(len(report.changed)))
+    table.add_row("removed", str(len(report.removed)))
+    table.add_row("unchanged", str(report.unchanged))
+    table.add_row("failed", str(len(report.failed)), style="red" if report.failed else None)
+    table.add_row("chunks", str(report.chunks))
+    table.add_row("seconds", f"{report.elapsed_s:.1f}")
+    if report.indexed:
+        table.add_row("docs/s", f"{report.documents_per_s:.1f}")
+    console = results()
+    console.print(f"collection {report.collection!r} ← {shown_path(report.root)}", style="bold")
+    console.print(table)
+    _print_failures(report)
+
+
+def _print_failures(report: IndexReport) -> None:
+    from rich.text import Text
+
+    from sage.cli.screen import messages, shown_path
+
+    if not report.failed:
+        return
+    console = messages()
+    verb = "document was" if len(report.failed) == 1 else "documents were"
+    console.print(f"\n{len(report.failed)} {verb} not indexed:", style="bold red")
+    for failure in report.failed[:_SHOWN_FAILURES]:
+        line = Text(f"  {shown_path(failure.source)}: ", style="bold")
+        line.append(failure.reason, style="default")
+        if failure.kept:
+            line.append(" (the version indexed before still answers)", style="dim")
+        console.print(line, soft_wrap=True)
+    if (rest := len(report.failed) - _SHOWN_FAILURES) > 0:
+        console.print(f"  ... and {rest} more (--json lists them all)")

@@ -1,0 +1,189 @@
+"""``sage index`` and ``sage ask``, with good input and with bad."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+
+@pytest.fixture
+def docs(tmp_path):
+    """Two documents that answer different questions."""
+    root = tmp_path / "docs"
+    root.mkdir()
+    (root / "water.md").write_text(
+        "# Water\n\nAt sea level water boils at one hundred degrees Celsius.\n"
+        "It freezes at zero degrees.\n",
+        encoding="utf-8",
+    )
+    (root / "iron.txt").write_text(
+        "Iron melts at 1538 degrees. Iron rusts in wet air.\n", encoding="utf-8"
+    )
+    return root
+
+
+@pytest.fixture
+def indexed(sage, docs):
+    """The documents, indexed as collection 'default'."""
+    outcome = sage("index", docs, "--json")
+    assert outcome.code == 0, outcome.out + outcome.err
+    return docs
+
+
+def test_index_reports_what_it_did(sage, docs):
+    """The table has every count."""
+    outcome = sage("index", docs)
+    assert outcome.code == 0
+    rows = dict(line.split() for line in outcome.out.splitlines()[1:] if len(line.split()) == 2)
+    assert rows["added"] == "2"
+    assert rows["failed"] == "0"
+    assert {"changed", "removed", "unchanged", "chunks", "seconds", "docs/s"} <= rows.keys()
+
+
+def test_index_again_does_nothing(sage, indexed):
+    """Only what changed is touched."""
+    report = sage("index", indexed, "--json").json
+    assert (report["added"], report["changed"], report["unchanged"]) == ([], [], 2)
+
+
+def test_ask_answers_with_numbered_citations_and_times(sage, indexed):
+    """The answer quotes the document, says where it stands and what each stage took."""
+    outcome = sage("ask", "At how many degrees does water boil?")
+    assert outcome.code == 0
+    assert "one hundred degrees" in outcome.out
+    assert "water.md:" in outcome.out
+    assert "[1]" in outcome.out
+    assert "retrieve" in outcome.out
+    assert " ms" in outcome.out
+
+
+def test_ask_json_is_the_answer(sage, indexed):
+    """Programs get text, citations, passages and steps."""
+    answer = sage("ask", "When does iron rust?", "--json").json
+    assert "rusts" in answer["text"]
+    assert answer["citations"][0]["number"] == 1
+    assert answer["citations"][0]["source"].endswith("iron.txt")
+    assert answer["steps"]
+
+
+@pytest.mark.parametrize("question", ["", "   "])
+def test_an_empty_question_is_refused(sage, question):
+    """Asking nothing is told so."""
+    outcome = sage("ask", question)
+    assert outcome.code == 1
+    assert "the question is empty" in outcome.err
+
+
+def test_an_unknown_collection_says_how_to_make_it(sage):
+    """The hint is the command to run."""
+    outcome = sage("ask", "why?", "--collection", "nothing")
+    assert outcome.code == 1
+    assert "nothing" in outcome.err
+    assert "sage index" in outcome.err
+
+
+def test_the_openai_generator_without_a_key_names_the_variable(sage, indexed):
+    """No key, no silent fallback."""
+    outcome = sage("ask", "why?", "--generator", "openai")
+    assert outcome.code == 1
+    assert "OPENAI_API_KEY" in outcome.err
+    assert "[missing-key]" in outcome.err
+
+
+def test_an_unreachable_endpoint_is_named(sage, indexed, monkeypatch):
+    """The address that does not answer is in the message."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    outcome = sage("ask", "why?", "--generator", "openai", "--json")
+    assert outcome.code == 1
+    assert outcome.json["error"]["code"] == "unreachable"
+    assert "127.0.0.1:9" in outcome.json["error"]["message"]
+
+
+def test_an_unknown_generator_lists_the_known_ones(sage):
+    """A wrong choice is a usage error."""
+    outcome = sage("ask", "why?", "--generator", "extractiv")
+    assert outcome.code == 2
+    assert "extractive" in outcome.err
+
+
+def test_a_missing_directory_is_told(sage, tmp_path):
+    """The path is in the message."""
+    outcome = sage("index", tmp_path / "nope")
+    assert outcome.code == 1
+    assert "nope" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_an_empty_directory_is_told(sage, tmp_path):
+    """With the kinds of files that are read."""
+    outcome = sage("index", tmp_path)
+    assert outcome.code == 1
+    assert "no documents" in outcome.err
+    assert ".pdf" in outcome.err
+
+
+def test_garbage_named_pdf_alone_is_an_error_with_its_reason(sage, tmp_path):
+    """If nothing could be indexed the exit code says so."""
+    (tmp_path / "fake.pdf").write_bytes(bytes(range(256)) * 20)
+    outcome = sage("index", tmp_path)
+    assert outcome.code == 1
+    assert "fake.pdf" in outcome.err
+    assert "Traceback" not in outcome.err
+
+
+def test_garbage_beside_good_documents_is_named_and_the_rest_is_indexed(sage, docs):
+    """One bad file does not spoil the run, and is not passed over in silence."""
+    (docs / "fake.pdf").write_bytes(bytes(range(256)) * 20)
+    outcome = sage("index", docs)
+    assert outcome.code == 0
+    assert "1 document was not indexed" in outcome.err
+    assert "fake.pdf" in outcome.err
+    assert sage("ask", "When does iron rust?").code == 0
+
+
+def test_an_unreadable_file_is_named(sage, docs):
+    """A link to nowhere or a file without permission is told with its name."""
+    (docs / "locked.txt").symlink_to(docs / "locked.txt")
+    outcome = sage("index", docs, "--json")
+    assert outcome.code == 0
+    failed = {failure["source"].rpartition("/")[2] for failure in outcome.json["failed"]}
+    assert failed <= {"locked.txt"}
+
+
+def test_another_model_is_refused_by_name(sage, indexed):
+    """A collection is not mixed from two embedding models."""
+    outcome = sage("index", indexed, "--model", "mock:16")
+    assert outcome.code == 1
+    assert "mock:16" in outcome.err
+    assert "MiniLM" in outcome.err
+
+
+def test_an_unknown_store_gets_a_suggestion(sage, docs):
+    """A store that is not registered is refused before anything is written."""
+    outcome = sage("index", docs, "--store", "crhoma")
+    assert outcome.code == 1
+    assert "chroma" in outcome.err
+
+
+def test_a_home_that_cannot_be_written_is_a_one_screen_message(sage, docs, tmp_path):
+    """A file where the home should be is told as such."""
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    outcome = sage("index", docs, "--home", tmp_path / "file" / "home")
+    assert outcome.code == 1
+    assert "Traceback" not in outcome.err
+    assert "internal-error" not in outcome.err
+
+
+def test_debug_after_the_command_shows_the_traceback(sage, tmp_path):
+    """``--debug`` is taken before and after the command."""
+    for arguments in (("--debug", "index"), ("index", "--debug")):
+        outcome = sage(*arguments, tmp_path / "nope")
+        assert "Traceback" in outcome.err
+
+
+def test_json_errors_are_json(sage, tmp_path):
+    """Code, message and hint on stdout."""
+    outcome = sage("index", tmp_path / "nope", "--json")
+    assert json.loads(outcome.out)["error"].keys() >= {"code", "message", "hint"}

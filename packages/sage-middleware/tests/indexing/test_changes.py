@@ -1,0 +1,62 @@
+"""What has to be indexed: by content, within one directory."""
+
+from __future__ import annotations
+
+import pytest
+
+from sage.common.errors import DataError
+from sage.middleware.indexing import find_changes
+
+
+@pytest.fixture
+def docs(tmp_path):
+    """A directory with two documents."""
+    root = tmp_path / "docs"
+    (root / "deep").mkdir(parents=True)
+    (root / "a.md").write_text("alpha", encoding="utf-8")
+    (root / "deep" / "b.txt").write_text("beta", encoding="utf-8")
+    return root
+
+
+def known_of(changes):
+    return {file.source: file.fingerprint for file in changes.files}
+
+
+def test_everything_is_new_at_first(docs):
+    """A collection that knows nothing gets every file, with its size."""
+    changes = find_changes(docs, {})
+    assert [(f.source, f.size_bytes, f.known) for f in changes.files] == [
+        (str(docs / "a.md"), 5, False),
+        (str(docs / "deep" / "b.txt"), 4, False),
+    ]
+    assert changes.total_bytes == 9
+
+
+def test_touching_a_file_changes_nothing(docs):
+    """Only content counts, not the date."""
+    known = known_of(find_changes(docs, {}))
+    (docs / "a.md").touch()
+    changes = find_changes(docs, known)
+    assert (changes.files, changes.removed, changes.unchanged) == ((), (), 2)
+
+
+def test_changed_and_removed_files_are_found(docs):
+    """Another content is a change; a file that is gone leaves."""
+    known = known_of(find_changes(docs, {}))
+    (docs / "a.md").write_text("gamma", encoding="utf-8")
+    (docs / "deep" / "b.txt").unlink()
+    changes = find_changes(docs, known)
+    assert [(f.source, f.known) for f in changes.files] == [(str(docs / "a.md"), True)]
+    assert changes.removed == (str(docs / "deep" / "b.txt"),)
+
+
+def test_documents_of_other_directories_are_left_alone(docs):
+    """A run answers for its own directory; a name that only begins alike is another one."""
+    known = {str(docs) + "-archive/old.md": "1", "/elsewhere/c.md": "2"}
+    assert find_changes(docs, known).removed == ()
+
+
+def test_a_missing_directory_is_named(tmp_path):
+    """The path that was given is in the message."""
+    with pytest.raises(DataError, match="nope"):
+        find_changes(tmp_path / "nope", {})

@@ -1,0 +1,178 @@
+"""`build_index` from files to a collection that answers."""
+
+from __future__ import annotations
+
+import signal
+
+import pytest
+
+from sage.common.errors import DataError, SageError
+from sage.libs.collection import Collection
+from sage.middleware.indexing import IndexingStopped, IndexProgress, build_index
+
+
+@pytest.fixture
+def docs(tmp_path):
+    """Three small documents."""
+    root = tmp_path / "docs"
+    root.mkdir()
+    for name, text in {
+        "water.md": "# Water\n\nWater boils at one hundred degrees.\n",
+        "iron.txt": "Iron melts at 1538 degrees. It rusts in wet air.\n",
+        "moss.txt": "Moss grows on the shady side of a stone.\n",
+    }.items():
+        (root / name).write_text(text, encoding="utf-8")
+    return root
+
+
+@pytest.fixture
+def index(docs, tmp_path):
+    """Index the documents with the hashing embedder and the plain store."""
+
+    def run(path=docs, **options):
+        settings = {"model": "mock:32", "store": "numpy", "home": tmp_path / "home", **options}
+        return build_index(path, "c", **settings)
+
+    return run
+
+
+def names(sources):
+    return sorted(source.rpartition("/")[2] for source in sources)
+
+
+def stored(home):
+    with Collection.update("c", model="mock:32", store="numpy", home=home) as writer:
+        return names(writer.known())
+
+
+def test_every_document_is_found_in_the_collection(index, tmp_path):
+    """What was indexed can be looked up, with its place."""
+    report = index()
+    assert names(report.added) == ["iron.txt", "moss.txt", "water.md"]
+    assert report.failed == ()
+    assert report.chunks >= 3
+    assert stored(tmp_path / "home") == ["iron.txt", "moss.txt", "water.md"]
+
+
+def test_the_report_names_stages_and_plan(index):
+    """The run says what it did and where its time went."""
+    report = index()
+    assert list(report.stages_s) == ["load", "cut", "embed", "write", "commit"]
+    assert all(stage in report.plan for stage in ("load", "cut", "embed", "write"))
+    assert report.to_dict()["documents_per_s"] > 0
+
+
+def test_indexing_again_touches_only_what_changed(index, docs):
+    """A second run adds, changes and removes exactly what differs."""
+    index()
+    (docs / "water.md").write_text("# Water\n\nWater freezes at zero.\n", encoding="utf-8")
+    (docs / "moss.txt").unlink()
+    (docs / "gold.txt").write_text("Gold does not rust.\n", encoding="utf-8")
+    report = index()
+    assert names(report.added) == ["gold.txt"]
+    assert names(report.changed) == ["water.md"]
+    assert names(report.removed) == ["moss.txt"]
+    assert report.unchanged == 1
+
+
+def test_nothing_changed_means_nothing_runs(index):
+    """A run without changes builds no embeddings and writes nothing."""
+    index()
+    report = index()
+    assert (report.indexed, report.removed, report.unchanged, report.chunks) == (0, (), 3, 0)
+    assert report.plan == ""
+
+
+def test_a_document_that_fails_does_not_stop_the_others(index, docs, tmp_path):
+    """The failure is named with its reason, the rest is indexed."""
+    (docs / "broken.pdf").write_bytes(b"\x00\x01garbage" * 50)
+    (docs / "blank.txt").write_text("  \n", encoding="utf-8")
+    report = index()
+    assert names(failure.source for failure in report.failed) == ["blank.txt", "broken.pdf"]
+    assert all(failure.reason for failure in report.failed)
+    assert len(report.added) == 3
+    assert "broken.pdf" not in stored(tmp_path / "home")
+
+
+def test_a_changed_document_that_fails_keeps_its_old_version(index, docs, tmp_path):
+    """Damage to a file does not take what was known of it out of the index."""
+    index()
+    (docs / "water.md").write_bytes(b"\xff\x00\xfe" * 100)
+    report = index()
+    assert [failure.kept for failure in report.failed] == [True]
+    assert "water.md" in stored(tmp_path / "home")
+
+
+def test_several_directories_share_a_collection(index, docs, tmp_path):
+    """Indexing one directory leaves the documents of another alone."""
+    index()
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "salt.txt").write_text("Salt dissolves in water.\n", encoding="utf-8")
+    report = index(other)
+    assert report.removed == ()
+    assert len(stored(tmp_path / "home")) == 4
+
+
+def test_an_empty_directory_is_refused_and_makes_no_collection(index, tmp_path):
+    """Nothing to index is a mistake worth telling."""
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match="no documents found"):
+        index(tmp_path / "empty")
+    with pytest.raises(SageError):
+        Collection.open("c", home=tmp_path / "home")
+
+
+def test_a_directory_that_was_emptied_keeps_its_index(index, docs, tmp_path):
+    """An unmounted disk does not wipe the index; doing it on purpose needs a word."""
+    index()
+    for path in docs.iterdir():
+        path.unlink()
+    with pytest.raises(DataError, match="keeps the 3"):
+        index()
+    assert len(stored(tmp_path / "home")) == 3
+    assert len(index(allow_empty=True).removed) == 3
+    assert stored(tmp_path / "home") == []
+
+
+def test_progress_ends_at_the_whole(index, docs):
+    """The last event of a run says that everything is done."""
+    events: list[IndexProgress] = []
+    index(progress=events.append)
+    last = events[-1]
+    assert (last.documents, last.total_documents) == (3, 3)
+    assert last.size_bytes == pytest.approx(last.total_bytes)
+
+
+def test_an_error_of_the_run_leaves_the_old_index(index, docs, tmp_path):
+    """What interrupts a run half-way leaves the collection as it was."""
+    index()
+    (docs / "gold.txt").write_text("Gold does not rust.\n", encoding="utf-8")
+
+    def explode(event: IndexProgress) -> None:
+        raise OSError(28, "No space left on device", "/somewhere")
+
+    with pytest.raises(OSError, match="No space left"):
+        index(progress=explode)
+    assert stored(tmp_path / "home") == ["iron.txt", "moss.txt", "water.md"]
+
+
+def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(index, docs, tmp_path):
+    """A run that is stopped commits whole documents; nothing is lost and nothing is half."""
+    for number in range(20):
+        (docs / f"n{number:02}.txt").write_text(f"Number {number}.\n", encoding="utf-8")
+    pressed = []
+
+    def press_once(event: IndexProgress) -> None:
+        if not pressed:
+            pressed.append(event)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(IndexingStopped) as stopped:
+        index(progress=press_once)
+    done = len(stored(tmp_path / "home"))
+    assert stopped.value.indexed == done > 0
+    assert stopped.value.pending == 23 - done > 0
+    report = index()
+    assert len(report.added) == 23 - done
+    assert len(stored(tmp_path / "home")) == 23

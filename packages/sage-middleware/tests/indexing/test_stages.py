@@ -1,0 +1,167 @@
+"""The stages of indexing, one by one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from sage.common.records import Chunk, Document
+from sage.libs.embedding import MockTextEmbedder
+from sage.middleware.indexing.changes import FoundFile
+from sage.middleware.indexing.report import FailedDocument
+from sage.middleware.indexing.stages import (
+    ChangedFiles,
+    CutDocument,
+    DocumentAssembler,
+    Embedded,
+    EmbedPieces,
+    Loaded,
+    Piece,
+    StageClock,
+    load_file,
+)
+
+FAILURE = FailedDocument("/docs/bad.pdf", "not a PDF", "data-error")
+
+
+class FakeWriter:
+    """Remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.documents: dict[str, tuple[str, list[str], np.ndarray]] = {}
+
+    def add(self, document, fingerprint, chunks, vectors) -> None:
+        self.documents[document.source] = (fingerprint, [c.text for c in chunks], vectors)
+
+
+class FakeChunker:
+    """Cuts at blanks; explodes at the word 'explode'."""
+
+    def chunk(self, document: Document) -> list[Chunk]:
+        if "explode" in document.text:
+            raise RecursionError("too deep")
+        return [Chunk(word, source=document.source) for word in document.text.split()]
+
+
+def pieces_of(source: str, text: str, size_bytes: int = 100) -> list[Piece]:
+    file = FoundFile(source, f"hash of {text}", size_bytes)
+    words = text.split()
+    document = Document(text, source=source)
+    return [Piece(file, document, Chunk(w), i, len(words)) for i, w in enumerate(words)]
+
+
+def embedded(piece: Piece) -> Embedded:
+    return Embedded(piece, np.full(2, piece.number, dtype=np.float32))
+
+
+def test_a_document_is_written_once_it_is_whole_and_in_order():
+    """Pieces may arrive mixed and reversed; the writer sees whole documents."""
+    writer = FakeWriter()
+    assemble = DocumentAssembler(writer)
+    a, b = pieces_of("a", "one two three"), pieces_of("b", "four five")
+    for piece in (a[2], b[0], a[0]):
+        assemble(embedded(piece))
+    assert writer.documents == {}
+    assert assemble.unfinished == ["a", "b"]
+    assemble(embedded(a[1]))
+    fingerprint, texts, vectors = writer.documents["a"]
+    assert (fingerprint, texts) == ("hash of one two three", ["one", "two", "three"])
+    assert vectors.tolist() == [[0, 0], [1, 1], [2, 2]]
+    assert assemble.unfinished == ["b"]
+    assert assemble.chunks == 3
+
+
+def test_failures_are_counted_by_the_sink():
+    """A failure that comes down the stream is not lost."""
+    assemble = DocumentAssembler(FakeWriter())
+    assemble(FAILURE)
+    assert assemble.failed == [FAILURE]
+
+
+def test_progress_follows_the_bytes_of_the_chunks():
+    """A large file advances the bar chunk by chunk."""
+    seen = []
+    assemble = DocumentAssembler(
+        FakeWriter(), total_documents=2, total_bytes=300, progress=seen.append
+    )
+    for piece in pieces_of("a", "one two", size_bytes=200):
+        assemble(embedded(piece))
+    assemble(FAILURE)
+    assert [state.size_bytes for state in seen] == [100, 200, 200]
+    assert [state.documents for state in seen] == [0, 1, 2]
+    assert [state.chunks for state in seen] == [1, 2, 2]
+    assert seen[0].total_bytes == 300
+
+
+def test_a_batch_is_embedded_in_order_and_failures_pass():
+    """Each piece gets the vector of its own text."""
+    embedder = MockTextEmbedder(fixed_dim=8)
+    first, second = pieces_of("a", "alpha beta")
+    out = EmbedPieces(lambda: embedder)([first, FAILURE, second])
+    assert out[1] is FAILURE
+    expected = embedder.embed(["alpha", "beta"])
+    assert isinstance(out[0], Embedded)
+    assert isinstance(out[2], Embedded)
+    np.testing.assert_array_equal(out[0].vector, expected[0])
+    np.testing.assert_array_equal(out[2].vector, expected[1])
+
+
+def test_weights_are_not_loaded_for_failures_alone():
+    """A run in which nothing can be embedded asks for no embedder."""
+
+    def refuse():
+        raise AssertionError("the embedder was loaded")
+
+    assert EmbedPieces(refuse)([FAILURE]) == [FAILURE]
+
+
+@pytest.fixture
+def cut():
+    """A chunking stage."""
+    return CutDocument(FakeChunker)
+
+
+def test_a_document_is_cut_into_numbered_pieces(cut):
+    """Every piece knows how many there are."""
+    file = FoundFile("a", "hash", 10)
+    pieces = list(cut(Loaded(file, Document("one two", source="a"))))
+    assert [(p.chunk.text, p.number, p.total) for p in pieces] == [("one", 0, 2), ("two", 1, 2)]
+
+
+@pytest.mark.parametrize(("text", "reason"), [("", "no text"), ("explode", "too deep")])
+def test_a_document_that_cannot_be_cut_is_a_failure(cut, text, reason):
+    """Nothing disappears between the stages, and one document does not stop the others."""
+    file = FoundFile("a", "hash", 10, known=True)
+    (failure,) = cut(Loaded(file, Document(text, source="a")))
+    assert isinstance(failure, FailedDocument)
+    assert reason in failure.reason
+    assert failure.kept
+
+
+def test_a_file_that_cannot_be_loaded_is_a_failure(tmp_path):
+    """Binary garbage is told with the file's name."""
+    path = tmp_path / "bad.pdf"
+    path.write_bytes(bytes(range(256)) * 4)
+    failure = load_file(FoundFile(str(path), "hash", 1024))
+    assert isinstance(failure, FailedDocument)
+    assert failure.source == str(path)
+    assert failure.code == "data-error"
+
+
+def test_the_clock_counts_failing_calls_too():
+    """Time is time, however a call ends."""
+    clock = StageClock()
+    assert clock.timed("halve", lambda x: x / 2)(4) == 2
+    with pytest.raises(ZeroDivisionError):
+        clock.timed("divide", lambda x: 1 / x)(0)
+    assert set(clock.elapsed_s) == {"halve", "divide"}
+    assert clock.elapsed_s["divide"] > 0
+
+
+def test_files_come_a_few_at_a_time_and_then_end():
+    """Ctrl-C has to wait for a few files only."""
+    files = [FoundFile(str(i), "hash", 1) for i in range(9)]
+    source = ChangedFiles(files)
+    batches = list(iter(lambda: source.read(1000), None))
+    assert [file for batch in batches for file in batch] == files
+    assert max(map(len, batches)) <= 4
