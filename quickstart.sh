@@ -37,6 +37,8 @@ die() {
     exit "${2:-1}"
 }
 
+trap 'die "interrupted; the same command mends what is half done" 130' INT TERM
+
 # step WHAT COMMAND...: one line on the terminal, the rest in the log, a reason if it fails.
 step() {
     what=$1 started=$(date +%s)
