@@ -88,7 +88,7 @@ def test_conversion_happens_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_without_the_onnx_package(tmp_path: Path) -> None:
-    """A conversion without the onnx package says what to install; a converted model needs no onnx."""
+    """Converting without the onnx package says what to install; embedding needs no onnx."""
     script = (
         "import sys; sys.modules['onnx'] = None\n"
         "from sage.libs.embedding.convert import main; sys.exit(main([]))"

@@ -1,0 +1,57 @@
+"""Keeps vectors and finds the nearest: one protocol, three embedded stores, one filter language.
+
+Not here: making the vectors (`sage.libs.embedding`); documents, versions and text search
+(`sage.libs.collection`).
+
+Layout::
+
+    store.py         the VectorStore protocol, Hit, open_store
+    filters.py       the filter language (Chroma's ``where``), for every store
+    rows.py          ids, metadata and texts of the stores that keep their own
+    snapshot.py      saves a store's files so that a crash leaves the old ones
+    numpy_store.py   exact, small
+    faiss_store.py   FAISS, index chosen by size
+    chroma_store.py  Chroma, embedded
+    testing.py       conformance suite for any store
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sage.libs.vectors.chroma_store import ChromaStore
+    from sage.libs.vectors.faiss_store import FaissStore
+    from sage.libs.vectors.filters import parse_filter
+    from sage.libs.vectors.numpy_store import NumpyStore
+    from sage.libs.vectors.store import Hit, VectorStore, default_store_kind, open_store
+
+__all__ = [
+    "ChromaStore",
+    "FaissStore",
+    "Hit",
+    "NumpyStore",
+    "VectorStore",
+    "default_store_kind",
+    "open_store",
+    "parse_filter",
+]
+
+_HOME = {
+    "ChromaStore": "chroma_store",
+    "FaissStore": "faiss_store",
+    "Hit": "store",
+    "NumpyStore": "numpy_store",
+    "VectorStore": "store",
+    "default_store_kind": "store",
+    "open_store": "store",
+    "parse_filter": "filters",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a re-export on first use, so that one store does not load the libraries of all."""
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
