@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Sets SAGE up in .venv and, asked to, runs the demo or the tests. See ./quickstart.sh --help
 set -eu
+exec 3>&2
 cd "$(dirname "$0")"
 
 usage() {
@@ -28,12 +29,11 @@ Options:
 Environment: PYTHON names the interpreter (3.11 or newer); SAGE_NO_UV=1 keeps to pip.
 END
 }
-
 log=$PWD/quickstart.log
 state=.venv/.sage-setup # "installing", "unfinished", or "done HASH LEVEL TORCH", written last
 
 die() {
-    printf '\nquickstart: %s\n' "$1" >&2
+    printf '\nquickstart: %s\n' "$1" >&3 # not the log, where a step's errors go
     exit "${2:-1}"
 }
 
