@@ -47,6 +47,13 @@ def test_a_full_disk_is_a_storage_error(number):
     assert "/data/x" in failure.message
 
 
+def test_a_package_that_is_not_installed_is_told_with_the_install_line():
+    """A missing import is an extra to install, not a bug."""
+    failure = Failure.of(ModuleNotFoundError("No module named 'chromadb'", name="chromadb.api"))
+    assert failure.code == "missing-extra"
+    assert "pip install" in (failure.hint or "")
+
+
 def test_a_bug_of_ours_says_so():
     """What nobody foresaw does not pretend to be the user's fault."""
     failure = Failure.of(ZeroDivisionError("division by zero"))

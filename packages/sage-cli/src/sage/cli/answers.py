@@ -15,13 +15,13 @@ def print_answer(answer: Answer) -> None:
     from rich.padding import Padding
     from rich.text import Text
 
-    from sage.cli.screen import results, shown_path
+    from sage.cli.screen import results, safe, shown_path
 
     console = results()
-    console.print(Padding(Text(answer.text), (0, 0, 1, 0)))
+    console.print(Padding(Text(safe(answer.text)), (0, 0, 1, 0)))
     for citation in answer.citations:
         line = Text(f"[{citation.number}] ", style="bold cyan")
-        line.append(shown_path(citation.place), style="default")
+        line.append(shown_path(safe(citation.place)), style="default")
         console.print(line, soft_wrap=True)
     console.print(Text(stage_times(answer), style="dim"), soft_wrap=True)
 

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sage.common.errors import DataError, SageError, StorageError
+from sage.common.errors import DataError, MissingExtraError, SageError, StorageError
 
 __all__ = ["INTERRUPTED", "Failure", "InterruptedByUser", "Presentation"]
 
@@ -70,6 +70,10 @@ class Failure:
             trace = str(told.pop("user_traceback", "") or "")
             exit_code = INTERRUPTED if isinstance(error, InterruptedByUser) else 1
             return cls(code, message, hint, exit_code, told, trace)
+        if isinstance(error, ModuleNotFoundError) and not _is_ours(error.name):
+            return cls.of(
+                MissingExtraError(str(error.name).partition(".")[0], extra="isage[standard]")
+            )
         if hasattr(error, "format_message"):  # Typer's and Click's errors; each vendors its own
             return _from_usage(error)
         return cls(
@@ -84,11 +88,15 @@ class Failure:
         return {"error": {**(self.fields or {}), **told}}
 
 
+def _is_ours(module: str | None) -> bool:
+    return module is None or module.partition(".")[0] == "sage"
+
+
 def _from_os(error: OSError) -> SageError:
     path = str(error.filename) if error.filename is not None else None
     reason = error.strerror or str(error)
     subject = f"{reason}: {path!r}" if path else reason
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
         return StorageError(subject, hint="free some space or choose another --home", path=path)
     return DataError(subject, hint="check the path and its permissions", path=path)
 
@@ -163,18 +171,18 @@ class Presentation:
 def _print(failure: Failure) -> None:
     from rich.text import Text
 
-    from sage.cli.screen import messages
+    from sage.cli.screen import messages, safe
 
     console = messages()
     head = Text("error", style="bold red")
     head.append(f" [{failure.code}]", style="red")
-    head.append(f" {_shortened(failure.message)}", style="default")
+    head.append(f" {_shortened(safe(failure.message))}", style="default")
     console.print(head, soft_wrap=True)
     if failure.trace:
         console.print(Text(failure.trace.rstrip("\n"), style="dim"), soft_wrap=True)
     if failure.hint:
         hint = Text("  hint: ", style="bold cyan")
-        hint.append(failure.hint, style="default")
+        hint.append(safe(failure.hint), style="default")
         console.print(hint, soft_wrap=True)
 
 

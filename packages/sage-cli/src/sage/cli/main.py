@@ -54,13 +54,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run ``sage`` with these arguments (default: the process's) and return the exit code.
 
     Example:
-        >>> main(["version", "--nope"])  # doctest: +SKIP
+        >>> main(["version", "--nope"])
         2
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     presentation = Presentation.of(given)
     try:
         code = typer.main.get_command(app).main(given, prog_name="sage", standalone_mode=False)
+        sys.stdout.flush()  # a reader that has gone is noticed here and not at the very end
     except BrokenPipeError:
         return _pipe_closed()
     except (KeyboardInterrupt, typer.Abort):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from sage.middleware.indexing import IndexReport
+    from sage.middleware.indexing import FailedDocument, IndexReport
 
 __all__ = ["print_report"]
 
@@ -39,7 +39,7 @@ def print_report(report: IndexReport) -> None:
 def _print_failures(report: IndexReport) -> None:
     from rich.text import Text
 
-    from sage.cli.screen import messages, shown_path
+    from sage.cli.screen import messages
 
     if not report.failed:
         return
@@ -47,10 +47,19 @@ def _print_failures(report: IndexReport) -> None:
     verb = "document was" if len(report.failed) == 1 else "documents were"
     console.print(f"\n{len(report.failed)} {verb} not indexed:", style="bold red")
     for failure in report.failed[:_SHOWN_FAILURES]:
-        line = Text(f"  {shown_path(failure.source)}: ", style="bold")
-        line.append(failure.reason, style="default")
+        line = Text(f"  {_told(failure)}")
         if failure.kept:
             line.append(" (the version indexed before still answers)", style="dim")
         console.print(line, soft_wrap=True)
     if (rest := len(report.failed) - _SHOWN_FAILURES) > 0:
         console.print(f"  ... and {rest} more (--json lists them all)")
+
+
+def _told(failure: FailedDocument) -> str:
+    """Return source and reason in one line, naming the source once."""
+    from sage.cli.screen import safe, shown_path
+
+    source = shown_path(failure.source)
+    if failure.source in failure.reason:
+        return safe(failure.reason.replace(failure.source, source))
+    return safe(f"{source}: {failure.reason}")

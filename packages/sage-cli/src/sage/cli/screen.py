@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,7 +17,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["messages", "print_json", "prints_to_stderr", "results", "shown_path"]
+# All control characters but tab and line feed: an escape sequence could rewrite what was shown.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+__all__ = ["messages", "print_json", "prints_to_stderr", "results", "safe", "shown_path"]
 
 
 def results() -> Console:
@@ -35,6 +39,16 @@ def _console(*, to_stderr: bool) -> Console:
     # Values of users are full of square brackets: markup, emoji and highlighting stay off, so
     # that text is shown as it is.
     return Console(stderr=to_stderr, markup=False, emoji=False, highlight=False, soft_wrap=False)
+
+
+def safe(text: str) -> str:
+    """Return text of documents without what could take over the terminal.
+
+    Example:
+        >>> safe("red \\x1b[31malert")
+        'red �[31malert'
+    """
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text.replace("\r\n", "\n"))
 
 
 def shown_path(path: str) -> str:

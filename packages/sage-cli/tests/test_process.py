@@ -1,0 +1,104 @@
+"""``sage`` as a process of its own: signals, pipes, exit codes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+SAGE = [sys.executable, "-m", "sage.cli"]
+
+
+@pytest.fixture
+def environment(tmp_path):
+    """An environment with a home of its own and no keys."""
+    left_out = ("OPENAI_API_KEY", "OPENAI_BASE_URL", "PYTHONUNBUFFERED")
+    kept = {name: value for name, value in os.environ.items() if name not in left_out}
+    return {**kept, "SAGE_HOME": str(tmp_path / "home"), "COLUMNS": "100"}
+
+
+def run(*arguments, environment, **options):
+    """Run ``sage`` to its end."""
+    return subprocess.run(
+        [*SAGE, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        env=environment,
+        timeout=60,
+        **options,
+    )
+
+
+def write_script(tmp_path: Path, text: str) -> Path:
+    """Write a script and return its path."""
+    path = tmp_path / "job.py"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_the_installed_command_is_the_module(environment):
+    """``sage`` and ``python -m sage.cli`` are the same."""
+    script = Path(sys.executable).with_name("sage")
+    installed = subprocess.run(
+        [script, "--help"], capture_output=True, text=True, env=environment, check=True
+    )
+    assert installed.stdout == run("--help", environment=environment).stdout
+
+
+def test_ctrl_c_ends_with_130_and_one_line(tmp_path, environment):
+    """Interrupting a script shows no traceback."""
+    script = write_script(
+        tmp_path, "import threading\nprint('ready', flush=True)\nthreading.Event().wait()\n"
+    )
+    with subprocess.Popen(
+        [*SAGE, "run", str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 130
+    assert err == "error [interrupted] stopped\n"
+
+
+def test_a_reader_that_goes_away_is_no_error_message(environment):
+    """``sage list | head`` ends quietly."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [*SAGE, "list", "--json"], stdout=write_end, stderr=subprocess.PIPE, env=environment
+    )
+    os.close(write_end)
+    assert done.stderr == b""
+
+
+def test_a_submitted_job_that_fails_makes_the_exit_code_non_zero(tmp_path, environment):
+    """A script that ends after ``submit()`` still tells how its job ended."""
+    script = write_script(
+        tmp_path,
+        "from sage.kernel import LocalEnvironment\n"
+        "env = LocalEnvironment()\n"
+        "env.from_collection([1, 0]).map(lambda x: 1 / x).print()\n"
+        "env.submit()\n",
+    )
+    done = run("run", script, environment=environment)
+    assert done.returncode == 1
+    assert "division by zero" in done.stderr
+    assert done.stdout == "1.0\n"
+
+
+def test_a_bad_directory_on_a_real_command_line(tmp_path, environment):
+    """One screen, no traceback, exit code 1."""
+    done = run("index", tmp_path / "nope", environment=environment)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "nope" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert len(done.stderr.splitlines()) < 5
