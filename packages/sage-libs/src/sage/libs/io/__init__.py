@@ -10,17 +10,22 @@ Layout:
     sources     all the sources under one name
     sink        `FileSink`, `TerminalSink`
     lines       block-wise reading of lines, with positions
-    reading     opening a user's file, or saying why not
 """
 
-from sage.libs.io.sink import FileSink, TerminalSink
-from sage.libs.io.sources import (
-    ChunkedFileSource,
-    CsvSource,
-    DirectorySource,
-    FileSource,
-    JsonlSource,
-)
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sage.libs.io.sink import FileSink, TerminalSink
+    from sage.libs.io.sources import (
+        ChunkedFileSource,
+        CsvSource,
+        DirectorySource,
+        FileSource,
+        JsonlSource,
+    )
 
 __all__ = [
     "ChunkedFileSource",
@@ -31,3 +36,15 @@ __all__ = [
     "JsonlSource",
     "TerminalSink",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a re-export on first use: ``sage.libs.documents`` needs ``reading`` and no source."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = "sink" if name.endswith("Sink") else "sources"
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
