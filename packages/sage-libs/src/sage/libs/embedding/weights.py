@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sage.common.errors import DataError
 
-__all__ = ["MissingWeightsError", "resolve"]
+__all__ = ["MissingWeightsError", "canonical", "resolve"]
 
 # model id (lower case, with and without its owner) -> (module that carries it, folder in it, pip)
 _PACKAGED = {
@@ -48,6 +48,19 @@ def resolve(model: str) -> Path:
         hint=_how_to_get(model),
         model=model,
     )
+
+
+def canonical(model: str) -> str:
+    """Return the one name under which collections remember a model.
+
+    Example:
+        >>> canonical("all-MiniLM-L6-v2")
+        'sentence-transformers/all-MiniLM-L6-v2'
+        >>> canonical("acme/other")
+        'acme/other'
+    """
+    known = {"all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2"}
+    return model if Path(model).is_dir() else known.get(_plain(model), model)
 
 
 def _complete(model: str, directory: Path) -> Path:

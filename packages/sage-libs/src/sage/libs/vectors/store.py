@@ -177,7 +177,8 @@ def checked_queries(dim: int, vectors: npt.ArrayLike, top_k: int) -> Vectors:
     if not np.isfinite(lengths).all():
         raise DataError("the query vector is not finite")
     lengths[lengths == 0] = 1
-    return np.divide(matrix, lengths, dtype=np.float32)
+    unit: Vectors = np.divide(matrix, lengths, dtype=np.float32)
+    return unit
 
 
 def _matrix(dim: int, vectors: npt.ArrayLike, rows: int | None = None) -> Vectors:
