@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 from sage.common.config import Annotated, Meta, configurable
 from sage.common.records import Answer, Citation, Passage, Prompt
@@ -46,7 +47,7 @@ class ExtractiveGenerator:
         embedder: An embedder of your own.
 
     Example:
-        >>> from sage.common.records import Query
+        >>> from sage.common.records import Passage, Prompt, Query
         >>> passages = (Passage("Iron rusts. Water boils at 100 degrees.", source="a.md"),)
         >>> prompt = Prompt("", Query("When does water boil?"), passages)
         >>> print(ExtractiveGenerator(model="mock:64").generate(prompt))
@@ -69,6 +70,10 @@ class ExtractiveGenerator:
         self.model = model
         self.preface = preface
         self._embedder = embedder
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        # Parallel instances share the embedder: it is one for the whole process.
+        return copy.copy(self)
 
     def generate(self, prompt: Prompt) -> Answer:
         """Return the quotes that answer ``prompt.query`` from ``prompt.passages``.

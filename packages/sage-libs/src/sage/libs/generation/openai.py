@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Self
 from urllib.parse import urlsplit
 
 import msgspec
@@ -23,6 +23,7 @@ from sage.libs.generation.retry import RetryPolicy
 __all__ = ["OpenAIGenerator"]
 
 _PUBLIC_URL = "https://api.openai.com/v1"
+_DEFAULT_MODEL = "gpt-4o-mini"
 _OFFLINE = "use ExtractiveGenerator, or set OPENAI_BASE_URL to a local server"
 
 
@@ -62,7 +63,7 @@ class OpenAIGenerator:
     def __init__(
         self,
         *,
-        model: Annotated[str, Meta(min_length=1)],
+        model: Annotated[str, Meta(min_length=1)] = _DEFAULT_MODEL,
         base_url: str | None = None,
         api_key: str | None = None,
         temperature: Annotated[float, Meta(ge=0, le=2)] | None = None,
@@ -167,7 +168,7 @@ class OpenAIGenerator:
         """Close the connections made on the running event loop."""
         await self._endpoint.close()
 
-    def __enter__(self) -> OpenAIGenerator:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

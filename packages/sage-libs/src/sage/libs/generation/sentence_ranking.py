@@ -10,14 +10,14 @@ On XQuAD the mean of the two told answers from non-answers far better than eithe
 from __future__ import annotations
 
 import math
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sage.libs.generation.quotable import Quotable
+from sage.libs.lexical.terms import Terms
 
 if TYPE_CHECKING:
     from sage.libs.embedding.embedder import Embedder
@@ -25,14 +25,13 @@ if TYPE_CHECKING:
 __all__ = ["Scored", "content_terms", "rank_sentences"]
 
 _K1, _B = 0.9, 0.4
-_TOKEN = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|[^\W_]+(?:['’][^\W_]+)?")
-_CJK = re.compile(r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]")
-_STOPWORDS = """
+# Words that ask rather than say, and the commonest others: what a question is not about.
+_IGNORED = """
 a about all also an and any are as at be been but by can could did do does doing for from get had
 has have he her here him his how i if in into is it its itself just many me mean means much my no
 not of on one or our over she should so some such than that the their them then there these they
 this those to under up upon us use used was we were what when where which while who whom whose why
-will with would you your
+will with would you your s t re ll ve d
 """
 
 
@@ -119,27 +118,14 @@ def content_terms(text: str) -> list[str]:
         >>> content_terms("What does checkpointing promise?"), content_terms("检查点")
         (['checkpoint', 'promis'], ['检查', '查点'])
     """
-    terms: list[str] = []
-    for token in _TOKEN.findall(text.lower()):
-        if _CJK.match(token):
-            terms.extend(token[i : i + 2] for i in range(max(1, len(token) - 1)))
-        elif token not in _stopwords():
-            terms.append(_stem(token))
-    return terms
+    return [term for term in _terms()(text) if term not in _ignored()]
 
 
 @lru_cache(maxsize=1)
-def _stopwords() -> frozenset[str]:
-    return frozenset(_STOPWORDS.split())
-
-
-@lru_cache(maxsize=50_000)
-def _stem(word: str) -> str:
-    return str(_stemmer().stemWord(word))
+def _terms() -> Terms:
+    return Terms()
 
 
 @lru_cache(maxsize=1)
-def _stemmer() -> Any:
-    import Stemmer
-
-    return Stemmer.Stemmer("english")
+def _ignored() -> frozenset[str]:
+    return frozenset(_terms()(_IGNORED))

@@ -1,0 +1,5 @@
+"""Operators by domain.
+
+Layout:
+    rag   retrieval-augmented generation
+"""

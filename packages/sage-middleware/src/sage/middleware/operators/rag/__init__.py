@@ -1,0 +1,63 @@
+"""Retrieval-augmented generation on streams: query → retrieve → prompt → answer.
+
+Every operator is a ``MapFunction`` with a typed config, and works by itself too:
+``DenseRetriever(documents=[...]).map("why?")``. What they compute is in ``sage.libs``.
+
+Layout:
+    retrievers   DenseRetriever, BM25Retriever, HybridRetriever, ChromaRetriever, FaissRetriever
+    sources      where they look: documents in memory, an index, a collection
+    promptors    QAPromptor, SummarizationPromptor
+    generators   ExtractiveGenerator, OpenAIGenerator
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sage.middleware.operators.rag.generators import (
+        ExtractiveGenerator,
+        OpenAIGenerator,
+        OpenAIGeneratorOperator,
+    )
+    from sage.middleware.operators.rag.promptors import QAPromptor, SummarizationPromptor
+    from sage.middleware.operators.rag.retrievers import (
+        BM25Retriever,
+        ChromaRetriever,
+        ChromaRetrieverOperator,
+        DenseRetriever,
+        FaissRetriever,
+        HybridRetriever,
+    )
+
+__all__ = [
+    "BM25Retriever",
+    "ChromaRetriever",
+    "ChromaRetrieverOperator",
+    "DenseRetriever",
+    "ExtractiveGenerator",
+    "FaissRetriever",
+    "HybridRetriever",
+    "OpenAIGenerator",
+    "OpenAIGeneratorOperator",
+    "QAPromptor",
+    "SummarizationPromptor",
+]
+
+_MODULES = {
+    "promptors": ("QAPromptor", "SummarizationPromptor"),
+    "generators": ("ExtractiveGenerator", "OpenAIGenerator", "OpenAIGeneratorOperator"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import an operator on first use: numpy and the indexes load only when they are needed."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(f"{__name__}.{_HOME.get(name, 'retrievers')}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,1 @@
+"""The path under which older code finds ``sage.middleware.operators.rag``."""
