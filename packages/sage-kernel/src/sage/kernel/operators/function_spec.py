@@ -64,12 +64,12 @@ class FunctionSpec:
     kwargs: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if inspect.isclass(self.target):
+        if self._is_constructed:
             self._check_class()
         elif self.args or self.kwargs:
             raise FunctionError(
                 f"{self.shape.verb} got arguments {self._shown_arguments()} beside "
-                f"{self.label!r}, which is not a class",
+                f"{self.label!r}, which is no function class",
                 hint="a config goes with a class: .map(Retriever, {'top_k': 5})",
             )
         elif isinstance(self.target, fn.Function):
@@ -96,13 +96,21 @@ class FunctionSpec:
             FunctionError: if an instance cannot be copied and may not be shared.
         """
         target = self.target
-        if inspect.isclass(target):
+        if self._is_constructed:
             target = self._constructed()
         elif isinstance(target, fn.Function):
             target = self._copied(may_share)
         if isinstance(target, fn.Function):
             return LiveFunction(getattr(target, self.shape.method), target)
         return LiveFunction(target)
+
+    @property
+    def _is_constructed(self) -> bool:
+        """Whether the target is a class to make an object of; ``int`` or ``str`` is a callable."""
+        cls = self.target
+        return inspect.isclass(cls) and (
+            issubclass(cls, fn.Function) or any("__call__" in vars(base) for base in cls.__mro__)
+        )
 
     def _constructed(self) -> Any:
         args, kwargs = self._arguments()
