@@ -159,8 +159,8 @@ def test_an_error_of_the_run_leaves_the_old_index(index, docs, tmp_path):
 
 def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(index, docs, tmp_path):
     """A run that is stopped commits whole documents; nothing is lost and nothing is half."""
-    for number in range(20):
-        (docs / f"n{number:02}.txt").write_text(f"Number {number}.\n", encoding="utf-8")
+    for number in range(297):
+        (docs / f"n{number:03}.txt").write_text(f"Number {number}.\n", encoding="utf-8")
     pressed = []
 
     def press_once(event: IndexProgress) -> None:
@@ -172,7 +172,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(index, docs, tmp_pat
         index(progress=press_once)
     done = len(stored(tmp_path / "home"))
     assert stopped.value.indexed == done > 0
-    assert stopped.value.pending == 23 - done > 0
+    assert stopped.value.pending == 300 - done > 0
     report = index()
-    assert len(report.added) == 23 - done
-    assert len(stored(tmp_path / "home")) == 23
+    assert len(report.added) == 300 - done
+    assert len(stored(tmp_path / "home")) == 300

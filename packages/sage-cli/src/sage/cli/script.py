@@ -6,7 +6,9 @@ interpreter's machinery around them say nothing to the author of the script.
 
 from __future__ import annotations
 
+import linecache
 import os
+import re
 import runpy
 import sys
 import traceback
@@ -71,9 +73,29 @@ def user_lines(trace: TracebackType | None) -> str:
     Frames are dropped from the front until one is not SAGE's, not the interpreter's and not
     generated; everything called from there on stays.
     """
-    frames = traceback.extract_tb(trace)
+    frames = [_origin(frame) for frame in traceback.extract_tb(trace)]
     first = next((i for i, frame in enumerate(frames) if _is_users(frame.filename)), len(frames))
     return "".join(traceback.StackSummary.from_list(frames[first:]).format())
+
+
+def _origin(frame: traceback.FrameSummary) -> traceback.FrameSummary:
+    """Return the user's line that a line of generated code was made of, if it says so.
+
+    The kernel writes simple functions into the loop that it generates for a chain, and where they
+    came from as a comment behind them.
+    """
+    match = _INLINED.search(frame.line or "") if frame.filename.startswith("<sage") else None
+    if match is None:
+        return frame
+    path, first = match["path"], int(match["number"])
+    name, number = "<lambda>", first
+    if named := re.match(r"\s*def (\w+)", linecache.getline(path, first)):
+        # Such a function is a single return; its line says more than the first one.
+        body = range(first + 1, first + 20)
+        returns = (n for n in body if linecache.getline(path, n).lstrip().startswith("return "))
+        name, number = named[1], next(returns, first)
+    source = linecache.getline(path, number) or (frame.line or "")[: match.start()]
+    return traceback.FrameSummary(path, number, name, line=source.strip())
 
 
 def _is_users(filename: str) -> bool:
@@ -84,6 +106,7 @@ def _is_users(filename: str) -> bool:
     return not ours and not filename.startswith(os.path.dirname(runpy.__file__) + os.sep)
 
 
+_INLINED = re.compile(r"#\s*(?P<path>\S.*):(?P<number>\d+)\s*$")
 _PORTIONS = frozenset(
     {"apps", "benchmark", "cli", "common", "gateway", "kernel"}
     | {"libs", "middleware", "platform", "studio", "tools"}

@@ -6,10 +6,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from pathlib import Path
 
 from sage.cli.health.finding import Finding, failed, fine, noted
-from sage.common.paths import collections_dir, sage_home
+from sage.common.paths import sage_home
 
 __all__ = ["collections", "home", "keys"]
 
@@ -46,16 +45,13 @@ def home(directory: str | os.PathLike[str] | None = None) -> Iterator[Finding]:
 
 def collections(directory: str | os.PathLike[str] | None = None) -> Iterator[Finding]:
     """Name the collections that can be asked."""
-    path = collections_dir(directory)
-    names = sorted(p.name for p in path.iterdir() if _is_collection(p)) if path.is_dir() else []
+    from sage.libs.collection import Collection
+
+    names = Collection.names(directory)
     if names:
         yield fine("collections", ", ".join(names))
     else:
         yield noted("collections", "none yet", "sage index DIR")
-
-
-def _is_collection(path: Path) -> bool:
-    return path.is_dir() and not path.name.startswith(".")
 
 
 def keys() -> Iterator[Finding]:

@@ -275,7 +275,11 @@ class DocumentAssembler:
         first = pieces[0].piece
         vectors = np.stack([embedded.vector for embedded in pieces])
         chunks = [embedded.piece.chunk for embedded in pieces]
-        self._writer.add(first.document, first.file.fingerprint, chunks, vectors)
+        try:
+            self._writer.add(first.document, first.file.fingerprint, chunks, vectors)
+        except DataError as error:  # of this document; a full disk is a StorageError
+            self.failed.append(_failed(first.file, error))
+            return
         self.written.append(first.file)
         self.chunks += len(chunks)
 

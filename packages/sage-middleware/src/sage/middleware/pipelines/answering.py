@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Literal
 
 from sage.common.records import Answer, Query
@@ -11,7 +10,7 @@ from sage.common.records import Answer, Query
 if TYPE_CHECKING:
     from sage.common.core.functions import MapFunction
     from sage.common.records import Prompt
-    from sage.kernel import DataStream, LocalEnvironment
+    from sage.kernel import DataStream
 
 __all__ = ["GeneratorKind", "answer_question", "answers"]
 
@@ -42,37 +41,35 @@ def answer_question(
     """
     from sage.kernel import LocalEnvironment
 
-    env = LocalEnvironment("ask")
+    questions = LocalEnvironment("ask").from_collection([Query.of(question)])
     stream = answers(
-        env,
-        [Query.of(question)],
-        collection,
-        top_k=top_k,
-        generator=generator,
-        model=model,
-        home=home,
+        questions, collection, top_k=top_k, generator=generator, model=model, home=home
     )
     (answer,) = stream.collect()
     return answer
 
 
 def answers(
-    env: LocalEnvironment,
-    questions: Iterable[Query | str],
-    collection: str,
+    questions: DataStream[Query],
+    collection: str = "default",
     *,
     top_k: int = 5,
     generator: GeneratorKind = "extractive",
     model: str | None = None,
     home: str | os.PathLike[str] | None = None,
 ) -> DataStream[Answer]:
-    """Build the stream of answers to questions; nothing runs yet."""
+    """Return the stream of answers to a stream of questions; nothing runs yet.
+
+    Args are those of `answer_question`.
+    """
+    from sage.libs.collection import Collection
     from sage.middleware.operators.rag import HybridRetriever, QAPromptor
 
-    retriever = HybridRetriever(top_k=top_k, collection=collection, home=home)
+    with Collection.open(collection, home) as opened:
+        embedder_model = opened.model
+    retriever = HybridRetriever(model=embedder_model, top_k=top_k, collection=collection, home=home)
     return (
-        env.from_collection(questions)
-        .map(retriever, name="retrieve")
+        questions.map(retriever, name="retrieve")
         .map(QAPromptor(), name="prompt")
         .map(_generator(generator, model), name="generate")
     )
