@@ -12,6 +12,7 @@ Layout::
     catalogue.py  documents and chunks, in SQLite
     writer.py     CollectionWriter: one update
     reader.py     Collection: stats and searching
+    testing.py    fills and asks collections in tests
 """
 
 from __future__ import annotations

@@ -15,41 +15,8 @@ __all__ = ["STOPWORDS", "Terms"]
 
 # The 33 words that Lucene leaves out of English.
 STOPWORDS: Final = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "are",
-        "as",
-        "at",
-        "be",
-        "but",
-        "by",
-        "for",
-        "if",
-        "in",
-        "into",
-        "is",
-        "it",
-        "no",
-        "not",
-        "of",
-        "on",
-        "or",
-        "such",
-        "that",
-        "the",
-        "their",
-        "then",
-        "there",
-        "these",
-        "they",
-        "this",
-        "to",
-        "was",
-        "will",
-        "with",
-    ]
+    "a an and are as at be but by for if in into is it no not of on or such that the their then "  # noqa: SIM905
+    "there these they this to was will with".split()
 )
 _CJK: Final = (
     "\u3040-\u30ff"  # Hiragana, Katakana

@@ -21,6 +21,13 @@ from sage.libs.vectors.store import Hit, Metadata, checked_queries, checked_rows
 __all__ = ["ChromaStore"]
 
 _COLLECTION: Final = "vectors"
+# Chroma's own 16, 100 and 100 lose the way among hundreds of equal vectors (boilerplate).
+_HNSW: Final = {
+    "space": "cosine",
+    "max_neighbors": 32,
+    "ef_construction": 200,
+    "ef_search": 200,
+}
 
 
 @configurable
@@ -55,7 +62,7 @@ class ChromaStore:
             self._client = client
             self._rows: Any = client.get_or_create_collection(
                 _COLLECTION,
-                configuration={"hnsw": {"space": "cosine"}},
+                configuration={"hnsw": _HNSW},
                 embedding_function=None,
                 metadata={"dim": dim},
             )
