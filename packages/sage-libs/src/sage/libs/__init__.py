@@ -5,6 +5,7 @@ put on a stream is the business of ``sage.middleware``. Importing this package l
 for the module you need.
 
 Layout:
+    files        opening a user's file, or saying why not
     io           sources and sinks: files, JSON lines, CSV, directories, the terminal
     documents    load, find and cut documents
     text         sentences

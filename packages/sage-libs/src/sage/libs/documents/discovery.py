@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sage.common.errors import DataError
 from sage.libs.documents.loaders import SUPPORTED_SUFFIXES
-from sage.libs.io.reading import open_for_reading, read_problem
+from sage.libs.files import open_for_reading, read_problem
 
 __all__ = ["find_documents", "fingerprint"]
 

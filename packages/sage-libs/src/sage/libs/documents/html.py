@@ -26,7 +26,8 @@ _BLOCKS = _HEADINGS.keys() | _names(
     "figure footer form header hr html legend li main nav ol option p pre section summary table "
     "tbody tfoot thead tr ul"
 )
-_TIGHT = frozenset(["li", "tr", "dt", "dd", "option"])
+# Blocks that follow their like without a blank line between.
+_TIGHT = {"li": "list", "tr": "table", "dt": "terms", "dd": "terms", "option": "options"}
 _BLANKS = re.compile(r"[ \t\r\n\f]+")
 
 
@@ -69,7 +70,8 @@ class _Writer:
         self._inline: list[str] = []
         self._prefix = ""
         self._line = 1
-        self._tight = False
+        self._tight = self._tight_before = ""
+        self._row = 0
         self._pre = 0
 
     def walk(self, root: Tag) -> None:
@@ -97,22 +99,32 @@ class _Writer:
             self._inline.append("\n")
         elif name in ("td", "th"):
             self._inline.append(" | ")
-        elif name in _BLOCKS and not (name in ("p", "div") and self._prefix and self._is_blank()):
-            # A paragraph that opens a list item belongs to it and does not end it.
-            self._flush(tight=name in _TIGHT)
+        elif name in ("p", "div") and self._row:
+            # A row stays one block; what a cell holds begins behind its bar.
+            self._inline.append("" if self._is_bar() else "\n")
+        elif name in ("p", "div") and self._prefix and self._is_blank():
+            pass  # a paragraph that opens a list item belongs to it and does not end it
+        elif name in _BLOCKS:
+            self._flush()
             self._line = tag.sourceline or self._line
             self._prefix = _HEADINGS.get(name, "- " if name == "li" else "")
+            self._tight = _TIGHT.get(name, "")
+            self._row += name == "tr"
             self._pre += name == "pre"
 
     def _leave(self, name: str) -> None:
-        if name in _BLOCKS:
-            self._flush(tight=name in _TIGHT)
-            self._pre -= name == "pre" and self._pre > 0
+        if name in _BLOCKS and not (name in ("p", "div") and self._row):
+            self._flush()
+            self._row -= name == "tr"
+            self._pre -= name == "pre"
+
+    def _is_bar(self) -> bool:
+        return next((part for part in reversed(self._inline) if part.strip()), "") == " | "
 
     def _is_blank(self) -> bool:
         return not any(part.strip(" \n|") for part in self._inline)
 
-    def _flush(self, *, tight: bool = False) -> None:
+    def _flush(self) -> None:
         """Write the block that has been collected, if any."""
         text, prefix = "".join(self._inline), self._prefix
         self._inline.clear()
@@ -130,9 +142,9 @@ class _Writer:
                 block = block.replace("\n", " ")
             if block.startswith("| "):
                 block += " |"
-        if self.written and not (tight and self._tight):
+        if self.written and not (self._tight and self._tight == self._tight_before):
             self._write("\n")
-        self._tight = tight
+        self._tight_before, self._tight = self._tight, ""
         self.line_offsets.append([self._length, self._line])
         self._write(block + "\n")
 

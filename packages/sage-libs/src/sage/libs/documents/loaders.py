@@ -14,7 +14,7 @@ from sage.libs.documents.html import load_html
 from sage.libs.documents.pdf import load_pdf
 from sage.libs.documents.text import Loaded, load_markdown, load_text
 from sage.libs.documents.word import load_docx
-from sage.libs.io.reading import open_for_reading, read_problem
+from sage.libs.files import open_for_reading, read_problem
 
 __all__ = ["MAX_BYTES", "SUPPORTED_SUFFIXES", "load_document"]
 

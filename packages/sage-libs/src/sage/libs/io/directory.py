@@ -211,4 +211,5 @@ class ChunkedFileSource(SourceFunction[Chunk]):
     def close(self) -> None:
         """Let everything go."""
         self._files.close()
+        self._file, self._fingerprint, self._given = None, "", 0
         self._chunks = iter(())

@@ -70,7 +70,7 @@ class FileSink(SinkFunction[Any]):
         parallelism = getattr(context, "parallelism", 1)
         if parallelism > 1:
             problem = Problem(
-                "$.parallelism", f"writes one file, so it runs alone, got {parallelism}"
+                "$.parallelism", f"one file cannot be written by {parallelism} subtasks"
             )
             raise ConfigError("FileSink", [problem], hint="give the sink parallelism=1")
         self._opened()
@@ -169,11 +169,7 @@ class FileSink(SinkFunction[Any]):
 
 
 def _line(record: Any) -> bytes:
-    if (
-        isinstance(record, str)
-        and len(record.splitlines()) <= 1
-        and not record.endswith(("\n", "\r"))
-    ):
+    if isinstance(record, str) and "\n" not in record and "\r" not in record:
         return record.encode("utf-8", "replace") + b"\n"
     plain = record.to_dict() if isinstance(record, Record) else record
     try:

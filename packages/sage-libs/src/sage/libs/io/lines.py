@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any, BinaryIO
 
 from sage.common.errors import DataError
-from sage.libs.io.reading import open_for_reading, read_problem
+from sage.libs.files import open_for_reading, read_problem
 
 __all__ = ["LineReader"]
 
