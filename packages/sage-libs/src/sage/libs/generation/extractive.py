@@ -23,7 +23,7 @@ NO_PASSAGES = "There are no passages to answer from."
 
 # A further sentence is worth quoting only if it matches nearly as well as the best one. (Scores
 # will not do: scaled over two candidates, one is always 0.)
-_NEAR_BEST = 0.75
+_NEAR_BEST = 0.85
 
 
 @configurable
@@ -36,8 +36,9 @@ class ExtractiveGenerator:
     nothing. It says of itself that it is extractive: in its first line, in ``model`` and in its
     step.
 
-    The default of ``min_match`` is measured on XQuAD (English, five passages): 97 % of the
-    questions with their paragraph are answered, 3 % of those with five wrong ones.
+    The default of ``min_match`` is measured on XQuAD (English, 150 questions, MiniLM): with their
+    paragraph among the five passages 97 % get an answer, with five near misses 3 %. Chinese
+    questions are matched less well, because MiniLM is an English model.
 
     Args:
         max_sentences: The most sentences to quote.
@@ -60,7 +61,7 @@ class ExtractiveGenerator:
         self,
         *,
         max_sentences: Annotated[int, Meta(ge=1, le=20)] = 3,
-        min_match: Annotated[float, Meta(ge=0, le=1)] = 0.43,
+        min_match: Annotated[float, Meta(ge=0, le=1)] = 0.42,
         model: str = DEFAULT_MODEL,
         preface: str = PREFACE,
         embedder: Embedder | None = None,
