@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sage.kernel.operators.function_spec import FunctionSpec
+from sage.kernel.operators.inline_expression import InlinedFunction, drop_unless
 from sage.kernel.operators.operator import LiveOperator, Operator
 
 if TYPE_CHECKING:
@@ -22,10 +23,16 @@ __all__ = ["FilterOperator"]
 
 @dataclass(frozen=True)
 class FilterOperator(Operator):
-    """Keeps a record if the function returns something true."""
+    """Keeps a record if the function returns something true.
+
+    Args:
+        function: The predicate.
+        inline: What it returns, where the optimizer proved it.
+    """
 
     kind = "filter"
     function: FunctionSpec
+    inline: InlinedFunction | None = None
 
     @property
     def specs(self) -> tuple[FunctionSpec, ...]:
@@ -34,5 +41,4 @@ class FilterOperator(Operator):
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``if not f(v): continue``."""
-        function = loop.bind(live.functions[0].call)
-        loop.drop_if(f"not {function}({loop.value})", "filtered")
+        drop_unless(loop, live.functions[0], self.inline)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sage.kernel.operators.function_spec import FunctionSpec
+from sage.kernel.operators.inline_expression import InlinedFunction, applied
 from sage.kernel.operators.operator import LiveOperator, Operator
 
 if TYPE_CHECKING:
@@ -26,10 +27,16 @@ __all__ = ["KeyByOperator"]
 
 @dataclass(frozen=True)
 class KeyByOperator(Operator):
-    """Computes the key; the record goes on as it is."""
+    """Computes the key; the record goes on as it is.
+
+    Args:
+        selector: The key selector.
+        inline: What it returns, where the optimizer proved it.
+    """
 
     kind = "key_by"
     selector: FunctionSpec
+    inline: InlinedFunction | None = None
 
     @property
     def specs(self) -> tuple[FunctionSpec, ...]:
@@ -38,6 +45,5 @@ class KeyByOperator(Operator):
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``k = f(v)``."""
-        key = loop.fresh("k")
-        loop.line(f"{key} = {loop.bind(live.functions[0].call)}({loop.value})")
+        key = applied(loop, live.functions[0], self.inline, "k")
         loop.key = key

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sage.kernel.operators.function_spec import FunctionSpec
+from sage.kernel.operators.inline_expression import InlinedFunction, applied
 from sage.kernel.operators.operator import LiveOperator, Operator
 
 if TYPE_CHECKING:
@@ -22,10 +23,16 @@ __all__ = ["MapOperator"]
 
 @dataclass(frozen=True)
 class MapOperator(Operator):
-    """Replaces each record by what the function returns; None means no output."""
+    """Replaces each record by what the function returns; None means no output.
+
+    Args:
+        function: The function.
+        inline: What it returns, where the optimizer proved it.
+    """
 
     kind = "map"
     function: FunctionSpec
+    inline: InlinedFunction | None = None
 
     @property
     def specs(self) -> tuple[FunctionSpec, ...]:
@@ -34,6 +41,5 @@ class MapOperator(Operator):
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``v1 = f(v)``, and on to the next record if that is None."""
-        function = loop.bind(live.functions[0].call)
-        result = loop.assign(f"{function}({loop.value})")
-        loop.drop_if(f"{result} is None", "no_output")
+        loop.value = applied(loop, live.functions[0], self.inline, "v")
+        loop.drop_if(f"{loop.value} is None", "no_output")

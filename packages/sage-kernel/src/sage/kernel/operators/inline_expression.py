@@ -1,0 +1,100 @@
+"""A user's function as an expression that an operator writes into the loop instead of a call.
+
+Which functions may be written this way is decided, and proved, by ``optimizer.inlining``. Here is
+only what an operator needs to write: the function's result for the loop's current value, as a call
+or as the expression itself.
+"""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sage.kernel.operators.function_spec import LiveFunction
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+
+__all__ = ["InlinedFunction", "applied", "drop_unless"]
+
+
+@dataclass(frozen=True)
+class InlinedFunction:
+    """What a function of one parameter returns, as source text on one line.
+
+    Args:
+        parameter: The name of the parameter, the only name that the expression reads.
+        expression: The text.
+        origin: Where the user wrote it, ``file:line``, for tracebacks.
+
+    Example:
+        >>> InlinedFunction("x", "x.real + len('x')", "app.py:3").on("v7")
+        "v7.real + len('x')"
+    """
+
+    parameter: str
+    expression: str
+    origin: str
+
+    @property
+    def asks_for_truth(self) -> bool:
+        """Whether it may itself ask for the truth of what it returns, as ``a and b`` does."""
+        return any(
+            isinstance(node, ast.BoolOp) or (isinstance(node, ast.Compare) and len(node.ops) > 1)
+            for node in ast.walk(ast.parse(self.expression, mode="eval"))
+        )
+
+    def on(self, variable: str) -> str:
+        """Return the expression with ``variable`` in the place of the parameter."""
+        tree = ast.parse(self.expression, mode="eval")
+        return ast.unparse(_Renaming(self.parameter, variable).visit(tree))
+
+
+class _Renaming(ast.NodeTransformer):
+    def __init__(self, old: str, new: str) -> None:
+        self._old, self._new = old, new
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        return ast.Name(self._new, node.ctx) if node.id == self._old else node
+
+
+def applied(loop: Loop, function: LiveFunction, inline: InlinedFunction | None, to: str) -> str:
+    """Assign the result of a function to a fresh variable and return the variable.
+
+    The comment behind an expression shows in tracebacks, whose lines are those of the generated
+    source.
+
+    Args:
+        loop: The loop to write into.
+        function: The live function.
+        inline: What it returns, if that is known.
+        to: Hint for the name of the variable.
+    """
+    result = loop.fresh(to)
+    if inline is None:
+        loop.line(f"{result} = {loop.bind(function.call)}({loop.value})")
+    else:
+        loop.line(f"{result} = {inline.on(loop.value)}  # {inline.origin}")
+    return result
+
+
+def drop_unless(loop: Loop, function: LiveFunction, inline: InlinedFunction | None) -> None:
+    """Drop the current value as filtered where a function's result is not true.
+
+    In a condition Python asks each part of ``a and b`` for its truth once, but a function that
+    returns ``a and b`` and its caller both ask the part that decided; such an expression is
+    assigned first. A plain comparison is a condition, which the interpreter runs faster.
+
+    Args:
+        loop: The loop to write into.
+        function: The live function.
+        inline: What it returns, if that is known.
+    """
+    if inline is None:
+        loop.drop_if(f"not {loop.bind(function.call)}({loop.value})", "filtered")
+    elif inline.asks_for_truth:
+        loop.drop_if(f"not {applied(loop, function, inline, 'p')}", "filtered")
+    else:
+        condition = f"if not ({inline.on(loop.value)}):  # {inline.origin}"
+        loop.block(condition, [f"{loop.count('filtered')} += 1", "continue"])
