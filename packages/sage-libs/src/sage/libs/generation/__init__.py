@@ -11,7 +11,7 @@ Layout:
     prompts     templates, the numbered context, its token budget
     quotable, sentence_ranking   the two halves of the extractive generator
     citations   checks ``[1]`` against the passages
-    testing     a fake endpoint
+    testing     a fake endpoint; conformance: what every generator must do, as tests
 """
 
 from __future__ import annotations
