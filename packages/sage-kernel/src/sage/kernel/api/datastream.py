@@ -6,21 +6,27 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, overload
 
 from sage.common.core import functions as fn
-from sage.kernel.config import RetryPolicy, error_policy
+from sage.kernel.api.options import split_options
+from sage.kernel.config import ErrorPolicy, RetryPolicy
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.transformation import Edge, Partitioning
 from sage.kernel.operators import function_spec as shapes
 from sage.kernel.operators.filter import FilterOperator
 from sage.kernel.operators.flat_map import FlatMapOperator
 from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec
-from sage.kernel.operators.key_by import KeyByOperator
+from sage.kernel.operators.gather import Gathered, GatherOperator
+from sage.kernel.operators.iterate import LoopTailOperator
+from sage.kernel.operators.key_by import KeyByOperator, SingleKeyOperator
 from sage.kernel.operators.map import MapOperator
+from sage.kernel.operators.map_async import MapAsyncOperator
 from sage.kernel.operators.map_batches import MAP_BATCHES, MapBatchesOperator
 from sage.kernel.operators.operator import Operator
+from sage.kernel.operators.side_output import PROCESS, ProcessOperator, RouteOperator
 from sage.kernel.operators.sink import SinkOperator
 from sage.kernel.operators.union import UnionOperator
 
 if TYPE_CHECKING:
+    from sage.kernel.api.connected_streams import ConnectedStreams
     from sage.kernel.api.environment import Environment
     from sage.kernel.api.keyed_stream import KeyedStream
 
@@ -28,7 +34,6 @@ __all__ = ["DataStream", "SinkHandle"]
 
 T = TypeVar("T")
 U = TypeVar("U")
-OnError = str | RetryPolicy
 
 
 class DataStream(Generic[T]):
@@ -115,7 +120,7 @@ class DataStream(Generic[T]):
         """
         if max_size < 1:
             raise GraphError(f"max_size must be at least 1, got {max_size}")
-        common, kwargs = _split_options(options)
+        common, kwargs = split_options(options)
         spec = FunctionSpec(MAP_BATCHES, function, args, kwargs)
         return self._then(MapBatchesOperator(spec, max_size, max_wait_ms), common)
 
@@ -132,14 +137,163 @@ class DataStream(Generic[T]):
 
     keyby = key_by
 
+    def map_async(
+        self,
+        function: Any,
+        *args: Any,
+        concurrency: int = 64,
+        ordered: bool = True,
+        timeout_s: float | None = None,
+        retries: int | RetryPolicy = 0,
+        rate_per_s: float | None = None,
+        **options: Any,
+    ) -> DataStream[Any]:
+        """Await an async function for many records at a time; see `operators.map_async`.
+
+        Args:
+            function: An async function, or an `AsyncMapFunction`.
+            args: Config, if ``function`` is a class.
+            concurrency: Most calls in flight, in each subtask.
+            ordered: Whether results keep the order of their records.
+            timeout_s: Longest time for one call; a call that exceeds it has failed.
+            retries: Further calls after one that failed, or a whole policy.
+            rate_per_s: Most calls started a second, in each subtask.
+            options: See the class.
+
+        Raises:
+            FunctionError: if the function is not async.
+        """
+        common, kwargs = split_options(options)
+        if retries:
+            common["on_error"] = _with_retries(common.get("on_error"), retries)
+        spec = FunctionSpec(shapes.MAP_ASYNC, function, args, kwargs)
+        operator = MapAsyncOperator(spec, concurrency, ordered, timeout_s, rate_per_s)
+        return self._then(operator, common)
+
+    def process(self, function: Any, *args: Any, **options: Any) -> DataStream[Any]:
+        """Call ``process(record, ctx)``; ``ctx.output(tag, record)`` writes to a side output.
+
+        Raises:
+            FunctionError: if the function is no process function.
+        """
+        common, kwargs = split_options(options)
+        spec = FunctionSpec(PROCESS, function, args, kwargs)
+        return self._then(ProcessOperator(spec, self._partitioning is Partitioning.HASH), common)
+
+    def side_output(self, tag: str) -> DataStream[Any]:
+        """Return the stream of what ``ctx.output(tag, ...)`` sends, of the operator before."""
+        return DataStream(self.env, self.uid, tag=tag)
+
+    def route(
+        self, routes: Mapping[str, Callable[[T], object]], **options: Any
+    ) -> dict[str, DataStream[T]]:
+        """Send each record to the first route whose predicate accepts it.
+
+        A record that no predicate accepts is counted as filtered.
+
+        Args:
+            routes: Predicates by name, tried in this order.
+            options: See the class.
+
+        Returns:
+            A stream for each name.
+        """
+        if not routes:
+            raise GraphError("route wants at least one predicate")
+        common, _ = split_options(options)
+        specs = tuple((tag, FunctionSpec(shapes.FILTER, p)) for tag, p in routes.items())
+        routed = self._then(RouteOperator(specs), common)
+        return {tag: routed.side_output(tag) for tag in routes}
+
+    split = route
+
+    def connect(self, *others: DataStream[Any]) -> ConnectedStreams:
+        """Put streams beside this one, for an operator that reads each by its own method."""
+        from sage.kernel.api.connected_streams import ConnectedStreams
+
+        return ConnectedStreams((self, *others))
+
+    def reduce(self, function: Any, *args: Any, **options: Any) -> DataStream[T]:
+        """Emit ``f(value so far, record)`` for each record, as on a single key."""
+        return self._as_one_key().reduce(function, *args, **{"parallelism": 1, **options})
+
+    def aggregate(self, function: Any, *args: Any, **options: Any) -> DataStream[Any]:
+        """Emit the accumulator's result for each record, as on a single key."""
+        return self._as_one_key().aggregate(function, *args, **{"parallelism": 1, **options})
+
+    def gather(
+        self,
+        by: Callable[[T], Any],
+        expected: int,
+        *,
+        timeout_s: float | None = None,
+        **options: Any,
+    ) -> DataStream[Gathered]:
+        """Collect the records of a key until ``expected`` have come; see `operators.gather`.
+
+        Args:
+            by: The key of a record.
+            expected: How many make a group complete.
+            timeout_s: After this long a group is emitted as it is, marked partial.
+            options: See the class.
+        """
+        operator = GatherOperator(expected, timeout_s)
+        return self.key_by(by)._then(operator, split_options(options)[0])
+
+    def iterate(
+        self,
+        body: Callable[[DataStream[T]], DataStream[T]],
+        until: Callable[[T], object] | None = None,
+        *,
+        max_iterations: int | None = None,
+        **options: Any,
+    ) -> DataStream[T]:
+        """Send records round ``body`` until a predicate lets them out; see `operators.iterate`.
+
+        Args:
+            body: Builds the loop's body on the stream it is given.
+            until: Lets a record out, tried each time that it has been through the body.
+            max_iterations: Rounds after which a record is let out whatever ``until`` says.
+            options: See the class.
+
+        Raises:
+            GraphError: if there is neither ``until`` nor ``max_iterations``.
+        """
+        if until is None and max_iterations is None:
+            raise GraphError("iterate wants until, max_iterations or both, or it would never end")
+        if max_iterations is not None and max_iterations < 1:
+            raise GraphError(f"max_iterations must be at least 1, got {max_iterations}")
+        predicate = FunctionSpec(shapes.FILTER, until) if until is not None else None
+        return self.env.add_loop(
+            self.edge(0),
+            body,
+            LoopTailOperator(predicate, max_iterations),
+            split_options(options)[0],
+        )
+
+    def partition_by(self, selector: Any, *args: Any, **options: Any) -> DataStream[T]:
+        """Send records with equal keys to the same subtask of the next operator."""
+        keyed = self._apply(shapes.KEY_BY, KeyByOperator, selector, args, options)
+        return DataStream(self.env, keyed.uid, partitioning=Partitioning.HASH)
+
+    def fill_future(self, future: DataStream[T]) -> None:
+        """Make this stream what ``env.from_future`` promised."""
+        self.env.fill_future(future, self)
+
+    def _as_one_key(self) -> KeyedStream[int, T]:
+        from sage.kernel.api.keyed_stream import KeyedStream
+
+        one = self._then(SingleKeyOperator(), {})
+        return KeyedStream(self.env, one.uid, partitioning=Partitioning.HASH)
+
     def union(self, *others: DataStream[T], **options: Any) -> DataStream[T]:
         """Merge this stream with others of the same environment."""
         streams = (self, *others)
         for other in others:
             if other.env is not self.env:
                 raise GraphError("union of streams of two environments", hint="use one environment")
-        edges = tuple(s._edge(i) for i, s in enumerate(streams))
-        return self.env._add(UnionOperator(), edges, _split_options(options)[0])
+        edges = tuple(s.edge(i) for i, s in enumerate(streams))
+        return self.env.add_operator(UnionOperator(), edges, split_options(options)[0])
 
     def rebalance(self) -> DataStream[T]:
         """Spread the records over the next operator's subtasks in turn."""
@@ -175,7 +329,7 @@ class DataStream(Generic[T]):
         Raises:
             JobFailedError: if an operator raised.
         """
-        return self.env._collect(self)
+        return self.env.collect(self)
 
     def _apply(
         self,
@@ -185,14 +339,22 @@ class DataStream(Generic[T]):
         args: tuple[Any, ...],
         options: Mapping[str, Any],
     ) -> DataStream[Any]:
-        common, kwargs = _split_options(options)
+        common, kwargs = split_options(options)
         return self._then(operator(FunctionSpec(shape, function, args, kwargs)), common)
 
     def _then(self, operator: Operator, options: Mapping[str, Any]) -> DataStream[Any]:
-        return self.env._add(operator, (self._edge(0),), options)
+        return self.env.add_operator(operator, (self.edge(0),), options)
 
-    def _edge(self, input_index: int) -> Edge:
+    def edge(self, input_index: int) -> Edge:
+        """Return the edge by which an operator reads this stream."""
         return Edge(self.uid, self._partitioning, input_index, self._tag)
+
+
+def _with_retries(policy: ErrorPolicy | None, retries: int | RetryPolicy) -> ErrorPolicy:
+    action = policy.action if policy is not None else "fail"
+    if isinstance(retries, RetryPolicy):
+        return ErrorPolicy(action if policy is not None else retries.then, retries)
+    return ErrorPolicy(action, RetryPolicy(max_attempts=retries + 1))
 
 
 class SinkHandle:
@@ -209,14 +371,3 @@ class _Printer(fn.SinkFunction[Any]):
 
     def write(self, record: Any) -> None:
         print(f"{self._prefix}{record}")
-
-
-_COMMON = ("name", "uid", "parallelism", "resources", "on_error", "executor")
-
-
-def _split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Split a verb's options from the keyword arguments of the user's class."""
-    common = {name: value for name, value in options.items() if name in _COMMON}
-    if "on_error" in common and common["on_error"] is not None:
-        common["on_error"] = error_policy(common["on_error"])
-    return common, {name: value for name, value in options.items() if name not in _COMMON}

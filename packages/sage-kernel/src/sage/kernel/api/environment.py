@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.job import Job, JobResult
 from sage.kernel.api.lifetime import forget_job, keep_alive, stopping_on_interrupt
+from sage.kernel.api.options import split_options
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.explain import Plan
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.graph.transformation import Edge, Transformation
 from sage.kernel.operators.function_spec import SINK, FunctionSpec
+from sage.kernel.operators.iterate import FEEDBACK, LoopHeadOperator, LoopTailOperator
 from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.sink import SinkOperator
 from sage.kernel.operators.source import SourceOperator
@@ -44,6 +47,7 @@ class Environment:
         self.name = name
         self.config = EngineConfig.of(config)
         self._transformations: list[Transformation] = []
+        self._open_loops: list[str] = []
         self._services: dict[str, ServiceFactory] = {}
         self._job: Job | None = None
 
@@ -62,10 +66,8 @@ class Environment:
             args: Config, if ``source`` is a class.
             options: ``name``, ``uid``, ``parallelism``..., and keyword arguments of the class.
         """
-        from sage.kernel.api.datastream import _split_options
-
-        common, kwargs = _split_options(options)
-        return self._add(SourceOperator(source, args, kwargs), (), common)
+        common, kwargs = split_options(options)
+        return self.add_operator(SourceOperator(source, args, kwargs), (), common)
 
     def from_collection(self, records: Iterable[T], **options: Any) -> DataStream[T]:
         """Start a stream at the items of an iterable.
@@ -174,9 +176,10 @@ class Environment:
             self._job._run.join(5)
             self._job = None
 
-    def _add(
+    def add_operator(
         self, operator: Operator, inputs: tuple[Edge, ...], options: Mapping[str, Any]
     ) -> DataStream[Any]:
+        """Add an operator to the plan and return its stream; verbs are made of this."""
         number = len(self._transformations)
         name = options.get("name") or self._fresh_name(operator.label)
         self._transformations.append(
@@ -189,9 +192,51 @@ class Environment:
                 on_error=options.get("on_error"),
                 executor=options.get("executor"),
                 resources=options.get("resources") or {},
+                loop=self._open_loops[-1] if self._open_loops else None,
             )
         )
         return DataStream(self, self._transformations[-1].uid)
+
+    def add_loop(
+        self,
+        entry: Edge,
+        body: Callable[[DataStream[Any]], DataStream[Any]],
+        tail: LoopTailOperator,
+        options: Mapping[str, Any],
+    ) -> DataStream[Any]:
+        """Add a loop to the plan: its head, its body, its tail, and the edge back."""
+        if self._open_loops:
+            raise GraphError("a loop inside a loop is not supported", hint="unroll the inner one")
+        at = len(self._transformations)
+        head_uid = f"{at}-{LoopHeadOperator.kind}"
+        self._open_loops.append(head_uid)
+        try:
+            head = self.add_operator(LoopHeadOperator(), (entry,), {**options, "uid": head_uid})
+            built = body(head)
+            if not isinstance(built, DataStream):
+                raise GraphError(f"the body of iterate must return its stream, got {built!r:.80}")
+            out = self.add_operator(tail, (built.edge(0),), options)
+        finally:
+            self._open_loops.pop()
+        self._add_edge(head_uid, Edge(out.uid, input_index=1, tag=FEEDBACK))
+        return out
+
+    def from_future(self, name: str) -> DataStream[Any]:
+        """Promise a stream that is built later; `fill_future` keeps the promise.
+
+        What flows in it closes a loop: the job ends when its sources have ended and nothing is
+        under way in the loop.
+        """
+        raise GraphError("from_future is not there yet", hint="use stream.iterate(body, until=...)")
+
+    def fill_future(self, future: DataStream[Any], stream: DataStream[Any]) -> None:
+        """Say what a stream that `from_future` promised is."""
+        raise GraphError("from_future is not there yet", hint="use stream.iterate(body, until=...)")
+
+    def _add_edge(self, uid: str, edge: Edge) -> None:
+        at = next(i for i, t in enumerate(self._transformations) if t.uid == uid)
+        old = self._transformations[at]
+        self._transformations[at] = replace(old, inputs=(*old.inputs, edge))
 
     def _parallelism(self, operator: Operator, options: Mapping[str, Any]) -> int:
         given = options.get("parallelism")
@@ -235,14 +280,14 @@ class Environment:
         run = LocalRun(optimize(graph), self.config, Services(dict(self._services)))
         return Job(self.name, run)
 
-    def _collect(self, stream: DataStream[T]) -> list[T]:
+    def collect(self, stream: DataStream[T]) -> list[T]:
         records: list[T] = []
         part = self.graph().upstream_of({stream.uid})
         sink = Transformation(
             uid="collect",
             name="collect",
             operator=SinkOperator(FunctionSpec(SINK, records.append)),
-            inputs=(stream._edge(0),),
+            inputs=(stream.edge(0),),
         )
         self._execute(part.replaced((*part.transformations, sink)))
         return records

@@ -62,6 +62,10 @@ class JobGraph:
         """Return the vertex that runs a transformation."""
         return next(v for v in self.vertices if uid in v)
 
+    def tags(self, uid: str) -> set[str]:
+        """Return the tags of a transformation's side outputs that something reads."""
+        return {e.tag for e, _ in self.stream_graph.consumers(uid) if e.tag is not None}
+
     def outer_consumers(self, uid: str) -> Iterator[tuple[Edge, JobVertex]]:
         """Yield the edges that leave a transformation for another vertex."""
         for vertex in self.vertices:

@@ -44,8 +44,9 @@ class StreamGraph:
 
     def upstream_of(self, uids: set[str]) -> StreamGraph:
         """Return the part of the plan that the given transformations need."""
-        wanted = set(uids)
-        for transformation in reversed(self.transformations):
-            if transformation.uid in wanted:
-                wanted |= {edge.upstream for edge in transformation.inputs}
+        wanted, found = set[str](), set(uids)
+        while found:
+            uid = found.pop()
+            wanted.add(uid)
+            found |= {edge.upstream for edge in self[uid].inputs} - wanted
         return self.replaced(tuple(t for t in self.transformations if t.uid in wanted))

@@ -53,6 +53,7 @@ class Transformation:
         on_error: What happens when its function raises.
         executor: Where its function runs: in the task's thread or in worker processes.
         resources: ``num_cpus``, ``num_gpus``, ``memory`` (bytes) for each subtask.
+        loop: The uid of the loop head that it goes round with, or None.
     """
 
     uid: str
@@ -63,3 +64,4 @@ class Transformation:
     on_error: ErrorPolicy | None = None
     executor: str | None = None
     resources: Mapping[str, Any] = field(default_factory=dict)
+    loop: str | None = None

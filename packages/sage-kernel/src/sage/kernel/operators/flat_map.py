@@ -11,7 +11,8 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from sage.kernel.operators.operator import LiveOperator, Operator
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["FlatMapOperator"]
+__all__ = ["FlatMapOperator", "items_of"]
 
 
 @dataclass(frozen=True)
@@ -38,28 +39,28 @@ class FlatMapOperator(Operator):
         return (self.function,)
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
-        """An inner loop over the items; a record counts as empty until its first one."""
-        function, items = loop.bind(live.functions[0].call), loop.bind(_items)
-        iterator = loop.fresh("i")
-        produced, empty = loop.count("produced"), loop.count("empty")
-        loop.line(f"{iterator} = {items}({function}({loop.value}))")
-        before = f"b{loop.index}"
-        loop.line(f"{empty} += 1")
-        loop.line(f"{before} = {produced}")
-        loop.each(iterator)
-        # The record stops being empty with its first item; later ones compare two unequal ints.
-        loop.block(f"if {before} == {produced}:", [f"{empty} -= 1"])
-        loop.line(f"{produced} += 1")
+        """An inner loop over the items."""
+        function, items = loop.bind(live.functions[0].call), loop.bind(items_of("flat_map"))
+        loop.each_of(f"{items}({function}({loop.value}))")
 
 
-def _items(result: Iterable[Any] | None) -> Iterator[Any]:
-    """Return an iterator over a function's result, refusing text, which is never meant."""
-    if result is None:
-        return iter(())
-    if isinstance(result, (str, bytes)):
-        raise TypeError(
-            f"flat_map function returned {type(result).__name__} {result!r:.60}, which would be "
-            f"split into {'letters' if isinstance(result, str) else 'bytes'}; "
-            f"return a list of one item instead"
-        )
-    return iter(result)
+@functools.cache
+def items_of(verb: str) -> Callable[[Iterable[Any] | None], Iterator[Any]]:
+    """Return what makes an iterator of a function's result, refusing text, which is never meant.
+
+    Args:
+        verb: Named in the error.
+    """
+
+    def items(result: Iterable[Any] | None) -> Iterator[Any]:
+        if result is None:
+            return iter(())
+        if isinstance(result, (str, bytes)):
+            parts = "letters" if isinstance(result, str) else "bytes"
+            raise TypeError(
+                f"{verb} function returned {type(result).__name__} {result!r:.60}, which would be "
+                f"split into {parts}; return a list of one item instead"
+            )
+        return iter(result)
+
+    return items

@@ -22,7 +22,7 @@ from sage.kernel.operators.operator import LiveOperator, Operator
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["KeyByOperator"]
+__all__ = ["KeyByOperator", "SingleKeyOperator"]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,28 @@ class KeyByOperator(Operator):
         """The key selector."""
         return (self.selector,)
 
+    def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
+        """Behind it every record has a key."""
+        return layout if "key" in layout else (*layout, "key")
+
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``k = f(v)``."""
         key = applied(loop, live.functions[0], self.inline, "k")
-        loop.key = key
+        loop.riders["key"] = key
+
+
+@dataclass(frozen=True)
+class SingleKeyOperator(Operator):
+    """Gives every record the same key: folds on a stream without keys."""
+
+    kind = "single_key"
+
+    def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
+        """Behind it every record has a key."""
+        return layout if "key" in layout else (*layout, "key")
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """``k = 0``."""
+        key = loop.fresh("k")
+        loop.line(f"{key} = 0")
+        loop.riders["key"] = key

@@ -34,10 +34,17 @@ __all__ = ["Loop", "Nesting", "Source"]
 
 @dataclass(frozen=True)
 class Nesting:
-    """An inner loop of the generated code: operator ``index`` iterates ``iterator``."""
+    """An inner loop of the generated code.
+
+    Attributes:
+        index: The operator that iterates.
+        iterator: The variable that holds the iterator.
+        riders: Variables of what rides beside each item.
+    """
 
     index: int
     iterator: str
+    riders: tuple[str, ...] = ()
 
 
 @dataclass
@@ -48,6 +55,7 @@ class Source:
         text: Source of a factory ``make(<names>)`` that returns ``run``.
         bound: Values for the factory's parameters, by name.
         operator_of_line: Index of the operator that each line belongs to.
+        riders_of: Variables of the riders at each operator, by rider.
         nesting_of: Inner loops around each operator, outermost first.
     """
 
@@ -55,7 +63,7 @@ class Source:
     bound: dict[str, Any]
     operator_of_line: dict[int, int]
     input_of: dict[int, str]
-    key_of: dict[int, str | None]
+    riders_of: dict[int, dict[str, str]]
     nesting_of: dict[int, tuple[Nesting, ...]]
 
 
@@ -64,33 +72,44 @@ class Loop:
     """Collects the lines of a chain; an operator asks it for names, calls and drops.
 
     Attributes:
+        layout: The riders that come in beside each value, such as its key.
+        input_index: Which of several inputs of the first operator this loop works off.
         value: Variable that holds the current value.
-        key: Variable that holds the current key, where there is one.
+        riders: Variables that hold what rides beside it, by name.
     """
 
-    keyed: bool = False
+    layout: tuple[str, ...] = ()
+    input_index: int = 0
     value: str = "v"
-    key: str | None = None
+    riders: dict[str, str] = field(default_factory=dict)
     index: int = -1
     _lines: list[tuple[int, str, int]] = field(default_factory=list)
     _depth: int = 0
     _bound: dict[str, Any] = field(default_factory=dict)
     _counters: dict[str, tuple[str, str]] = field(default_factory=dict)
     _input_of: dict[int, str] = field(default_factory=dict)
-    _key_of: dict[int, str | None] = field(default_factory=dict)
+    _riders_of: dict[int, dict[str, str]] = field(default_factory=dict)
     _nesting: tuple[Nesting, ...] = ()
     _nesting_of: dict[int, tuple[Nesting, ...]] = field(default_factory=dict)
     _serial: int = 0
 
     def __post_init__(self) -> None:
-        if self.keyed:
-            self.key = "k"
+        self.riders = {name: f"r_{name}" for name in self.layout}
+
+    @property
+    def key(self) -> str:
+        """Variable that holds the current key.
+
+        Raises:
+            KeyError: if the stream has none.
+        """
+        return self.riders["key"]
 
     def enter(self, index: int) -> None:
         """Start the lines of operator ``index``; its input is the current value."""
         self.index = index
         self._input_of[index] = self.value
-        self._key_of[index] = self.key
+        self._riders_of[index] = dict(self.riders)
         self._nesting_of[index] = self._nesting
 
     def line(self, text: str) -> None:
@@ -134,17 +153,36 @@ class Loop:
 
     def each(self, iterator: str) -> None:
         """Loop over an iterator (a name that was assigned); what follows is inside the loop."""
-        self._nesting = (*self._nesting, Nesting(self.index, iterator))
+        nesting = Nesting(self.index, iterator, tuple(self.riders.values()))
+        self._nesting = (*self._nesting, nesting)
         self.value = self.fresh()
         self.line(f"for {self.value} in {iterator}:")
         self._depth += 1
+
+    def each_of(self, expression: str, silent: str = "") -> None:
+        """Loop over the items of an expression, counting them and the records that give none.
+
+        Args:
+            expression: What is iterated.
+            silent: A variable that is true until the record has given something in another way.
+        """
+        iterator, before = self.fresh("i"), f"b{self.index}"
+        produced, empty = self.count("produced"), self.count("empty")
+        self.line(f"{before} = {produced}")
+        self.line(f"{empty} += 1")
+        self.line(f"{iterator} = {expression}")
+        self.each(iterator)
+        # A record counts as empty until its first item; later ones compare two unequal ints.
+        first = f"{before} == {produced}"
+        self.block(f"if {first}{f' and {silent}' if silent else ''}:", [f"{empty} -= 1"])
+        self.line(f"{produced} += 1")
 
     def finished(self, statistics: Callable[[int], Any]) -> Source:
         """Return the whole source, counters bound to the operators' statistics."""
         for index in {int(target[1:]) for target, _ in self._counters.values()}:
             self._bound[f"s{index}"] = statistics(index)
         names = list(self._bound)
-        head = f"for {'v, k' if self.keyed else 'v'} in batch:"
+        head = f"for {', '.join(['v', *(f'r_{name}' for name in self.layout)])} in batch:"
         lines = [f"def make({', '.join(names)}):"]
         parameters = ", ".join(["batch", *(f"{n}={n}" for n in names)])
         lines.append(f"    def run({parameters}):")
@@ -164,6 +202,6 @@ class Loop:
             self._bound,
             operator_of_line,
             self._input_of,
-            self._key_of,
+            self._riders_of,
             self._nesting_of,
         )

@@ -12,7 +12,9 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import functools
+import time
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -23,9 +25,27 @@ from sage.kernel.operators.operator import LiveOperator, Operator
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["MAP_BATCHES", "LiveBatches", "MapBatchesOperator"]
+__all__ = ["MAP_BATCHES", "BatchFailed", "LiveBatches", "MapBatchesOperator"]
 
 MAP_BATCHES = FunctionShape("map_batches", MapFunction, "map")
+
+
+class BatchFailed(Exception):
+    """A batch function raised; the policy applies to every record of the batch.
+
+    Attributes:
+        records: The batch.
+        cause: What was raised.
+        again: Calls the function with the same batch once more.
+    """
+
+    def __init__(
+        self, records: list[Any], cause: Exception, again: Callable[[], Iterable[Any]]
+    ) -> None:
+        super().__init__(str(cause))
+        self.records = records
+        self.cause = cause
+        self.again = again
 
 
 class LiveBatches(LiveOperator):
@@ -34,31 +54,53 @@ class LiveBatches(LiveOperator):
     def __init__(self, operator: MapBatchesOperator, function: LiveFunction) -> None:
         super().__init__(operator, [function])
         self.max_size = operator.max_size
-        self.buffer: list[Any] = []
+        self._max_wait_s = None if operator.max_wait_ms is None else operator.max_wait_ms / 1000
+        self._since: float | None = None
+        self._buffer: list[Any] = []
+
+    @property
+    def held(self) -> int:
+        """How many records wait for company."""
+        return len(self._buffer)
+
+    @property
+    def due_s(self) -> float | None:
+        """When the oldest record has waited long enough."""
+        if not self._buffer or self._max_wait_s is None:
+            return None
+        if self._since is None:
+            self._since = time.monotonic()
+        return self._since + self._max_wait_s
 
     def add(self, record: Any) -> Iterable[Any]:
         """Take a record; return the results of its batch if it filled one."""
-        self.buffer.append(record)
-        return self.run() if len(self.buffer) >= self.max_size else ()
+        self._buffer.append(record)
+        return self.on_due() if len(self._buffer) >= self.max_size else ()
 
-    def run(self) -> Iterable[Any]:
+    def on_due(self) -> Iterable[Any]:
         """Give the buffer to the function and return the results, Nones left out."""
-        batch, self.buffer = self.buffer, []
-        if not batch:
-            return ()
-        results = self.functions[0].call(batch)
-        if not isinstance(results, Sequence) and not hasattr(results, "__len__"):
-            results = list(results)
-        if len(results) != len(batch):
-            raise ValueError(
-                f"map_batches function returned {len(results)} results for {len(batch)} records"
-            )
-        return [result for result in results if result is not None]
+        batch, self._buffer, self._since = self._buffer, [], None
+        return self._results(batch) if batch else ()
 
     def finish(self) -> Iterable[Any]:
         """Yield the results of what is left."""
-        yield from self.run()
+        yield from self.on_due()
         yield from super().finish()
+
+    def _results(self, batch: list[Any]) -> Iterable[Any]:
+        try:
+            results = self.functions[0].call(batch)
+            results = results if hasattr(results, "__len__") else list(results)
+            if len(results) != len(batch):
+                raise ValueError(
+                    f"map_batches function returned {len(results)} results for {len(batch)} records"
+                )
+        except Exception as error:
+            again = functools.partial(self._results, batch)
+            raise BatchFailed(batch, error, again) from error
+        kept = [result for result in results if result is not None]
+        self.statistics.empty += len(batch) - len(kept)
+        return kept
 
 
 @dataclass(frozen=True)

@@ -15,27 +15,42 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["LiveOperator", "Operator"]
+__all__ = ["LiveOperator", "Operator", "SideOutput"]
+
+
+class SideOutput(Protocol):
+    """Where records of a side output are collected."""
+
+    values: list[Any]
+    riders: tuple[list[Any], ...]
+
+    def append(self, value: Any) -> None:
+        """Add a record that has no riders."""
 
 
 class LiveOperator:
     """An operator in one subtask: its functions and whatever state it keeps.
 
-    Args:
+    Attributes:
         operator: The description.
         functions: Its live functions, in the order of ``operator.specs``.
+        sides: The side outputs that something reads, by tag; set before the loop is written.
+        statistics: Where its counts go.
     """
 
     def __init__(self, operator: Operator, functions: list[LiveFunction]) -> None:
         self.operator = operator
         self.functions = functions
+        self.sides: dict[str, SideOutput] = {}
+        self.statistics = OperatorStatistics()
 
     def open(self, context: Any) -> None:
         """Attach the context and open every function, in order."""
@@ -43,6 +58,20 @@ class LiveOperator:
             if function.owner is not None:
                 function.owner.attach(context)
                 function.owner.open(context)
+
+    @property
+    def held(self) -> int:
+        """How many records it has taken in and not yet decided, between two batches."""
+        return 0
+
+    @property
+    def due_s(self) -> float | None:
+        """When ``on_due`` wants to be called, on the monotonic clock, or None."""
+        return None
+
+    def on_due(self) -> Iterable[Any]:
+        """Yield what has waited long enough."""
+        return ()
 
     def finish(self) -> Iterable[Any]:
         """Yield what is still buffered at the end of the input."""
@@ -92,6 +121,10 @@ class Operator:
     def label(self) -> str:
         """A name for it when the user gave none."""
         return self.specs[0].label if self.specs else self.kind
+
+    def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the riders behind this operator, given those that come in."""
+        return layout
 
     def live(self, *, may_share: bool = True) -> LiveOperator:
         """Make the operator of one subtask."""

@@ -1,8 +1,8 @@
 """A chain in one subtask: live operators, compiled into loops, with what happens on errors.
 
 A chain is a tree. Where an operator has one consumer, both are in the same loop; where it has
-several, its results are collected for the batch and each branch runs over them. Such a stretch
-without branches is a *segment*, and compiles to one loop.
+several, or side outputs, results are collected for the batch and each branch runs over them. Such a
+stretch without branches is a *segment*, and compiles to one loop.
 
 Invariant: after ``process`` returns, every record of the batch has met its fate or is in an output
 buffer; where an operator raised, the loop went on behind the failing record, inner loops first.
@@ -19,12 +19,13 @@ from sage.kernel.config import ErrorPolicy
 from sage.kernel.errors import JobFailedError
 from sage.kernel.graph.transformation import Transformation
 from sage.kernel.metrics.fates import OperatorStatistics
+from sage.kernel.operators.map_batches import BatchFailed
 from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.runtime.chain_compiler import CompiledLoop, Failure, compile_loop
 from sage.kernel.runtime.channel import Batch
 from sage.kernel.runtime.output import Columns, OutputEdge
 
-__all__ = ["Chain", "DeadLetterHandler", "Node", "Segment", "set_aside"]
+__all__ = ["Chain", "DeadLetterHandler", "Node", "Outlet", "Segment", "set_aside"]
 
 
 @dataclass
@@ -36,41 +37,72 @@ class Node:
     policy: ErrorPolicy
     statistics: OperatorStatistics = field(default_factory=OperatorStatistics)
 
+    def __post_init__(self) -> None:
+        self.live.statistics = self.statistics
+
+
+@dataclass
+class Outlet:
+    """Where results of a segment go: into other tasks, into further segments, or both.
+
+    Attributes:
+        columns: Where they are collected. With a single edge these are the edge's own.
+        edges: Edges to other tasks.
+        children: Segments of this chain.
+    """
+
+    columns: Columns
+    edges: list[OutputEdge] = field(default_factory=list)
+    children: list[Segment] = field(default_factory=list)
+
+    @property
+    def is_direct(self) -> bool:
+        """Whether the loop writes straight into the buffer of the only edge."""
+        return len(self.edges) == 1 and not self.children
+
 
 @dataclass
 class Segment:
     """A stretch of operators without branches.
 
     Attributes:
-        nodes: The operators.
-        keyed: Whether what comes in carries a key column.
-        out: Where results are collected, or None after a sink.
-        edges: Edges to other tasks that the results go to.
-        children: Segments of this chain that the results go to.
+        nodes: The operators; only a source's segment has none.
+        layouts: For each input of the first operator, the riders that come in.
+        main: Where results go, or None after a sink.
+        sides: Where side outputs go.
     """
 
     nodes: list[Node]
-    keyed: bool
-    out: Columns | None = None
-    edges: list[OutputEdge] = field(default_factory=list)
-    children: list[Segment] = field(default_factory=list)
-    loops: dict[int, CompiledLoop] = field(default_factory=dict)
+    layouts: tuple[tuple[str, ...], ...] = ((),)
+    main: Outlet | None = None
+    sides: list[Outlet] = field(default_factory=list)
+    _loops: dict[tuple[int, int], CompiledLoop] = field(default_factory=dict)
 
-    def loop(self, start: int = 0) -> CompiledLoop:
+    def loop(self, start: int = 0, input_index: int = 0) -> CompiledLoop:
         """Return the loop over the operators from ``start`` on, compiled when first needed."""
-        loop = self.loops.get(start)
+        loop = self._loops.get((start, input_index))
         if loop is None:
             nodes = self.nodes[start:]
-            loop = self.loops[start] = compile_loop(
+            loop = self._loops[start, input_index] = compile_loop(
                 [n.live for n in nodes],
                 [n.statistics for n in nodes],
-                keyed=self.keyed if start == 0 else self._keyed_at(start),
-                out=self.out,
+                layout=self.layout_at(start, input_index),
+                input_index=input_index,
+                out=self.main.columns if self.main is not None else None,
             )
         return loop
 
-    def _keyed_at(self, start: int) -> bool:
-        return self.keyed or any(n.live.operator.kind == "key_by" for n in self.nodes[:start])
+    def layout_at(self, start: int, input_index: int = 0) -> tuple[str, ...]:
+        """Return the riders that come in at operator ``start``."""
+        layout = self.layouts[input_index]
+        for node in self.nodes[:start]:
+            layout = node.live.operator.layout_after(layout)
+        return layout
+
+    @property
+    def outlets(self) -> list[Outlet]:
+        """Every way out."""
+        return [self.main, *self.sides] if self.main is not None else self.sides
 
 
 DeadLetterHandler = Callable[[Node, Any, BaseException, int], None]
@@ -96,28 +128,31 @@ class Chain:
         self._dead_letter = dead_letter
         self._interrupted = interrupted
         self.segments = list(_walk(root))
-        self.edges = [edge for segment in self.segments for edge in segment.edges]
+        self.edges = [e for s in self.segments for outlet in s.outlets for e in outlet.edges]
         self.nodes = [node for segment in self.segments for node in segment.nodes]
 
-    def process(self, batch: Batch, segment: Segment | None = None) -> None:
-        """Run a batch through the chain."""
-        segment = segment or self.root
-        if not segment.nodes:  # a source whose records go several ways at once
-            assert segment.out is not None
-            segment.out.extend(batch)
-            self._deliver(segment)
-            return
-        statistics = segment.nodes[0].statistics
-        values = iter(batch.values)
-        try:
-            self._drive(
-                segment, 0, zip(values, batch.keys or (), strict=False) if segment.keyed else values
-            )
-        finally:
-            left = length_hint(values)
-            statistics.entered += len(batch.values) - left
-            statistics.pending += left
-        self._deliver(segment)
+    def process(self, batch: Batch, input_index: int = 0) -> None:
+        """Run a batch through the chain.
+
+        Args:
+            batch: With the riders of that input's layout.
+            input_index: Which input of the first operator it came in by.
+        """
+        self._run(self.root, batch, input_index)
+
+    def emit(self, batch: Batch) -> None:
+        """Pass on results of the first operator that were computed outside of its loop."""
+        root = self.root
+        root.nodes[0].statistics.produced += len(batch.values)
+        if len(root.nodes) > 1:
+            self._drive(root, 1, 0, _rows(iter(batch.values), batch))
+        elif root.main is not None:
+            root.main.columns.extend(batch)
+        self._deliver(root)
+
+    def set_aside(self, node: Node, record: Any, error: Exception, attempts: int) -> None:
+        """Do what the operator's policy says with a record that failed for good."""
+        set_aside(node, record, error, attempts, self._dead_letter)
 
     def finish(self) -> None:
         """Let every operator say what it still holds, inputs before what reads them."""
@@ -126,60 +161,144 @@ class Chain:
                 self._finish_node(segment, index, node)
             self._deliver(segment)
 
+    def tick(self) -> None:
+        """Let operators emit what has waited long enough; called when there is nothing to do."""
+        for segment in self.segments:
+            for index, node in enumerate(segment.nodes):
+                if node.live.due_s is not None:
+                    self._emit_from(segment, index, node, node.live.on_due(), "on_due()")
+            self._deliver(segment)
+
+    def due_s(self) -> float | None:
+        """Return the earliest time at which `tick` has something to do, or None."""
+        times = [node.live.due_s for node in self.nodes if node.live.due_s is not None]
+        return min(times, default=None)
+
     def flush_sinks(self) -> None:
         """Make what sinks were given visible."""
         for node in self.nodes:
             with _Naming(node, "flush()"):
                 node.live.flush()
 
-    def _finish_node(self, segment: Segment, index: int, node: Node) -> None:
-        with _Naming(node, "finish()"):
-            for record in node.live.finish():
-                node.statistics.flushed += 1
-                if index + 1 < len(segment.nodes):
-                    self._drive(segment, index + 1, iter((record,)))
-                elif segment.out is not None:
-                    segment.out.values.append(record)
+    def _run(self, segment: Segment, batch: Batch, input_index: int = 0) -> None:
+        if segment.nodes:
+            statistics = segment.nodes[0].statistics
+            values = iter(batch.values)
+            rows = _rows(values, batch) if segment.layouts[input_index] else values
+            try:
+                self._drive(segment, 0, input_index, rows)
+            finally:
+                left = length_hint(values)
+                statistics.entered += len(batch.values) - left
+                statistics.pending += left
+        elif segment.main is not None:  # a source whose records go several ways, or to another task
+            segment.main.columns.extend(batch)
+        self._deliver(segment)
 
     def _deliver(self, segment: Segment) -> None:
-        out = segment.out
-        if out is None or (not segment.children and len(segment.edges) == 1):
-            return  # the loop writes straight into the edge's buffer
-        batch = out.take()
-        if not batch.values:
-            return
-        for edge in segment.edges:
-            edge.columns.extend(batch)
-        for child in segment.children:
-            self.process(batch, child)
+        for outlet in segment.outlets:
+            if outlet.is_direct or not outlet.columns.values:
+                continue
+            batch = outlet.columns.take()
+            for edge in outlet.edges:
+                edge.columns.extend(batch)
+            for child in outlet.children:
+                self._run(child, batch)
 
-    def _drive(self, segment: Segment, start: int, records: Iterable[Any]) -> None:
+    def _finish_node(self, segment: Segment, index: int, node: Node) -> None:
+        with _Naming(node, "finish()"):
+            results = node.live.finish()
+        self._emit_from(segment, index, node, results, "finish()")
+
+    def _emit_from(
+        self, segment: Segment, index: int, node: Node, results: Iterable[Any], doing: str
+    ) -> None:
+        """Send what a life-cycle method gives through the operators behind it."""
+        iterator = iter(results)
+        end = object()
+        while True:
+            try:
+                with _Naming(node, doing):
+                    record = next(iterator, end)
+            except BatchFailed as error:
+                self._rescue_batch(segment, index, error)
+                return
+            if record is end:
+                return
+            self._emit_one(segment, index, node, record)
+
+    def _emit_one(self, segment: Segment, index: int, node: Node, record: Any) -> None:
+        node.statistics.flushed += 1
+        if index + 1 < len(segment.nodes):
+            missing = (None,) * len(segment.layout_at(index + 1))
+            row = (record, *missing) if missing else record
+            self._drive(segment, index + 1, 0, iter((row,)))
+        elif segment.main is not None:
+            segment.main.columns.append(record)
+
+    def _rescue_batch(self, segment: Segment, index: int, failed: BatchFailed) -> None:
+        """Apply the policy to every record of a batch whose function raised."""
+        node = segment.nodes[index]
+        retry = node.policy.retry
+        attempts = 1
+        while retry and attempts < retry.max_attempts and isinstance(failed.cause, retry.retry_on):
+            if self._interrupted(retry.pause_s(attempts)):
+                break
+            attempts += 1
+            node.statistics.retries += 1
+            try:
+                results = list(failed.again())
+            except BatchFailed as again:
+                failed = again
+                continue
+            for record in results:
+                self._emit_one(segment, index, node, record)
+            return
+        if node.policy.action == "fail":
+            node.statistics.failed += len(failed.records)
+            raise JobFailedError(
+                node.transformation.name,
+                failed.cause,
+                record=failed.records,
+                has_record=True,
+                attempts=attempts,
+            ) from failed.cause
+        for record in failed.records:
+            self.set_aside(node, record, failed.cause, attempts)
+
+    def _drive(
+        self, segment: Segment, start: int, input_index: int, records: Iterable[Any]
+    ) -> None:
         """Run a loop to the end of ``records``, going on behind each record that fails."""
-        loop = segment.loop(start)
+        loop = segment.loop(start, input_index)
         while True:
             try:
                 loop.run(records)
                 return
             except Exception as error:
-                self._handle(segment, start, loop, error)
+                self._handle(segment, start, input_index, loop, error)
 
-    def _handle(self, segment: Segment, start: int, loop: CompiledLoop, error: Exception) -> None:
+    def _handle(
+        self, segment: Segment, start: int, input_index: int, loop: CompiledLoop, error: Exception
+    ) -> None:
         if isinstance(error, JobFailedError):
             raise error
         failure = loop.locate(error)
         if failure is None:
             raise error
-        index = start + failure.index
-        self._apply_policy(segment, index, failure, error)
+        if isinstance(error, BatchFailed):
+            self._rescue_batch(segment, start + failure.index, error)
+            return
+        self._apply_policy(segment, start + failure.index, input_index, failure, error)
         # The operator's own inner loops end with the exception; those around it go on.
-        for inner, iterator in failure.resumable:
-            flat = segment.nodes[start + inner]
+        for inner, iterator, riders in failure.resumable:
             counted = _Counted(iterator)
-            self._drive(segment, start + inner + 1, counted)
-            flat.statistics.produced += counted.count
+            rows = ((item, *riders) for item in counted) if riders else counted
+            self._drive(segment, start + inner + 1, 0, rows)
+            segment.nodes[start + inner].statistics.produced += counted.count
 
     def _apply_policy(
-        self, segment: Segment, index: int, failure: Failure, error: Exception
+        self, segment: Segment, index: int, input_index: int, failure: Failure, error: Exception
     ) -> None:
         node = segment.nodes[index]
         if not node.live.operator.one_to_one and failure.gave_nothing:
@@ -192,25 +311,25 @@ class Chain:
                 break
             attempts += 1
             node.statistics.retries += 1
-            last = self._attempt(segment, index, failure)
-        if last is None:
-            return
-        set_aside(node, failure.value, last, attempts, self._dead_letter)
+            last = self._attempt(segment, index, input_index if index == 0 else 0, failure)
+        if last is not None:
+            self.set_aside(node, failure.value, last, attempts)
 
-    def _attempt(self, segment: Segment, index: int, failure: Failure) -> Exception | None:
+    def _attempt(
+        self, segment: Segment, index: int, input_index: int, failure: Failure
+    ) -> Exception | None:
         """Run one record again from the operator that failed; return its next error, if any."""
-        loop = segment.loop(index)
-        keyed = segment._keyed_at(index) if index else segment.keyed
-        record = (failure.value, failure.key) if keyed else failure.value
+        loop = segment.loop(index, input_index)
+        row = (failure.value, *failure.riders) if failure.riders else failure.value
         try:
-            loop.run(iter((record,)))
+            loop.run(iter((row,)))
         except Exception as error:
             again = loop.locate(error)
             if again is not None and again.index == 0:
                 if not segment.nodes[index].live.operator.one_to_one and again.gave_nothing:
                     segment.nodes[index].statistics.empty -= 1
                 return error
-            self._handle(segment, index, loop, error)
+            self._handle(segment, index, input_index, loop, error)
         return None
 
 
@@ -260,13 +379,19 @@ class _Naming:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, JobFailedError):
+        if isinstance(error, Exception) and not isinstance(error, (JobFailedError, BatchFailed)):
             raise JobFailedError(
                 self._node.transformation.name, error, doing=self._doing
             ) from error
 
 
+def _rows(values: Iterator[Any], batch: Batch) -> Iterable[Any]:
+    """Return what a loop iterates; ``values`` is kept apart so that what is left can be counted."""
+    return zip(values, *batch.riders, strict=False) if batch.riders else values
+
+
 def _walk(segment: Segment) -> Iterator[Segment]:
     yield segment
-    for child in segment.children:
-        yield from _walk(child)
+    for outlet in segment.outlets:
+        for child in outlet.children:
+            yield from _walk(child)

@@ -32,15 +32,18 @@ class Failure:
     Attributes:
         index: The operator, counted from the start of the loop.
         value: Its input.
-        key: The key of its input, where there is one.
-        resumable: Inner loops around the operator, innermost first, with their live iterators.
+        riders: What rides beside it, in the order of ``layout``.
+        layout: Names of the riders at that operator.
+        resumable: Inner loops around the operator, innermost first: the operator that iterates, its
+            live iterator, and the riders beside what it gives.
         gave_nothing: Whether an operator of many outputs had given none for this input yet.
     """
 
     index: int
     value: Any
-    key: Any
-    resumable: tuple[tuple[int, Iterable[Any]], ...]
+    riders: tuple[Any, ...]
+    layout: tuple[str, ...]
+    resumable: tuple[tuple[int, Iterable[Any], tuple[Any, ...]], ...]
     gave_nothing: bool
 
 
@@ -63,12 +66,16 @@ class CompiledLoop:
         if index < 0:
             return None
         variables = step.tb_frame.f_locals
-        key = self._source.key_of[index]
+        riders = self._source.riders_of[index]
         return Failure(
             index,
             variables.get(self._source.input_of[index]),
-            variables.get(key) if key else None,
-            tuple((n.index, variables[n.iterator]) for n in reversed(self._nesting(index))),
+            tuple(variables.get(name) for name in riders.values()),
+            tuple(riders),
+            tuple(
+                (n.index, variables[n.iterator], tuple(variables.get(r) for r in n.riders))
+                for n in reversed(self._nesting(index))
+            ),
             variables.get(f"b{index}") == variables.get(f"n{index}_produced"),
         )
 
@@ -80,7 +87,8 @@ def compile_loop(
     operators: Sequence[LiveOperator],
     statistics: Sequence[OperatorStatistics],
     *,
-    keyed: bool,
+    layout: tuple[str, ...],
+    input_index: int = 0,
     out: Columns | None,
 ) -> CompiledLoop:
     """Compile operators into one loop.
@@ -88,18 +96,19 @@ def compile_loop(
     Args:
         operators: In order; none of them may need a task of its own.
         statistics: One for each.
-        keyed: Whether the input is pairs of value and key.
+        layout: The riders that come in beside each value.
+        input_index: Which of several inputs of the first operator this loop works off.
         out: Where results go, or None if the last operator is a sink.
     """
-    loop = Loop(keyed=keyed)
+    loop = Loop(layout=layout, input_index=input_index)
     for index, live in enumerate(operators):
         loop.enter(index)
         live.operator.write(loop, live)
     loop.index = -1
     if out is not None:
         loop.line(f"{loop.bind(out.values.append, 'out')}({loop.value})")
-        if out.keys is not None:
-            loop.line(f"{loop.bind(out.keys.append, 'out')}({loop.key})")
+        for name, rider in zip(out.layout, out.riders, strict=True):
+            loop.line(f"{loop.bind(rider.append, 'out')}({loop.riders[name]})")
     source = loop.finished(statistics.__getitem__)
     make = _factory(source.text)
     return CompiledLoop(source, make(**source.bound))

@@ -4,7 +4,9 @@ Invariant: a sender holds one credit for each batch that its receiver has not fi
 channel never holds more than ``credits`` batches, and a slow receiver stops its senders. Nothing is
 ever dropped because a queue is full.
 
-A batch is columns: the values, and beside them the keys where a later operator needs them.
+A batch is columns: the values, and beside them *riders*, further lists of the same length (keys,
+rounds of a loop) where a later operator needs them. Which riders an edge carries is its *layout*,
+known on both sides before the job starts.
 """
 
 from __future__ import annotations
@@ -13,14 +15,31 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import Any, NamedTuple
 
-__all__ = ["Batch", "Channel", "ChannelClosed", "EndOfInput", "Mailbox", "Wake"]
+__all__ = [
+    "Batch",
+    "Channel",
+    "ChannelClosed",
+    "EndOfInput",
+    "LoopTracker",
+    "Mailbox",
+    "Wake",
+]
 
 
 class Batch(NamedTuple):
-    """Records on their way: parallel columns of equal length."""
+    """Records on their way: parallel columns of equal length.
+
+    Attributes:
+        values: The records.
+        riders: What rides beside them, in the order of the edge's layout.
+    """
 
     values: list[Any]
-    keys: list[Any] | None = None
+    riders: tuple[list[Any], ...] = ()
+
+    def sliced(self, start: int, end: int) -> Batch:
+        """Return the records from ``start`` up to ``end``."""
+        return Batch(self.values[start:end], tuple(r[start:end] for r in self.riders))
 
 
 class EndOfInput(NamedTuple):
@@ -73,6 +92,42 @@ class Mailbox:
         self._queue.put((None, Wake()))
 
 
+class LoopTracker:
+    """Counts what is under way inside a loop, so that the loop knows when it is empty.
+
+    A batch counts from the moment that it is sent to a task of the loop until that task has worked
+    it off *and* sent on what came of it; so the count is zero only if nothing is anywhere inside.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._under_way = 0
+        self._heads: list[Mailbox] = []
+
+    def watch(self, head: Mailbox) -> None:
+        """Wake this mailbox whenever the loop becomes empty."""
+        self._heads.append(head)
+
+    def add(self, count: int = 1) -> None:
+        """Something has entered."""
+        with self._lock:
+            self._under_way += count
+
+    def remove(self, count: int = 1) -> None:
+        """Something is worked off."""
+        with self._lock:
+            self._under_way -= count
+            empty = not self._under_way
+        if empty:
+            for head in self._heads:
+                head.put(None, Wake())
+
+    @property
+    def under_way(self) -> int:
+        """How much is inside."""
+        return self._under_way
+
+
 class Channel:
     """One sender's way into a receiver's mailbox, bounded by credits.
 
@@ -81,11 +136,22 @@ class Channel:
         input_index: Which input of the receiver's head this is.
         credits: Batches that may be under way at once.
         edge: Upstream and downstream, for metrics.
+        loop: Counts what is inside the loop that the receiver belongs to.
+        feeds_back: Whether it closes a loop.
     """
 
     def __init__(
-        self, mailbox: Mailbox, input_index: int, credits: int, edge: tuple[str, str]
+        self,
+        mailbox: Mailbox,
+        input_index: int,
+        credits: int,
+        edge: tuple[str, str],
+        *,
+        loop: LoopTracker | None = None,
+        feeds_back: bool = False,
     ) -> None:
+        self.loop = loop
+        self.feeds_back = feeds_back
         self.mailbox = mailbox
         self.input_index = input_index
         self.edge = edge
@@ -115,16 +181,23 @@ class Channel:
         if self.closed:
             raise ChannelClosed
         self.sent += len(batch.values)
+        if self.loop is not None:
+            self.loop.add()
         self.mailbox.put(self, batch)
 
     def end(self) -> None:
         """Say that nothing more will come; needs no credit."""
         self.mailbox.put(self, EndOfInput())
 
-    def done_with(self, batch: Batch) -> None:
+    def took(self, records: int) -> None:
+        """Count records that the receiver has taken over."""
+        self.received += records
+
+    def done_with(self) -> None:
         """Give the credit of a batch back; the receiver calls it when it has worked it off."""
-        self.received += len(batch.values)
         self._credits.release()
+        if self.loop is not None:
+            self.loop.remove()
 
     def close(self) -> None:
         """Let a waiting sender give up."""

@@ -21,33 +21,39 @@ __all__ = ["Columns", "OutputEdge"]
 
 
 class Columns:
-    """Parallel lists that a generated loop appends to."""
+    """Parallel lists that a generated loop appends to: the values first, then the riders.
 
-    def __init__(self, keyed: bool) -> None:
+    Args:
+        layout: Names of the riders.
+    """
+
+    def __init__(self, layout: tuple[str, ...] = ()) -> None:
+        self.layout = layout
         self.values: list[object] = []
-        self.keys: list[object] | None = [] if keyed else None
+        self.riders: tuple[list[object], ...] = tuple([] for _ in layout)
 
     def take(self) -> Batch:
         """Remove and return what is complete.
 
-        Keys are appended after values, so the shorter of the two lists says how many are complete.
+        The last column is appended to last, so its length says how many records are complete.
         """
-        if self.keys is None:
-            count = len(self.values)
-            keys = None
-        else:
-            count = len(self.keys)
-            keys = self.keys[:count]
-            del self.keys[:count]
-        values = self.values[:count]
-        del self.values[:count]
-        return Batch(values, keys)
+        count = len(self.riders[-1] if self.riders else self.values)
+        batch = Batch(self.values[:count], tuple(r[:count] for r in self.riders))
+        for column in (self.values, *self.riders):
+            del column[:count]
+        return batch
 
     def extend(self, batch: Batch) -> None:
-        """Add a batch at the end."""
+        """Add a batch of the same layout at the end."""
         self.values.extend(batch.values)
-        if self.keys is not None:
-            self.keys.extend(batch.keys or ())
+        for mine, theirs in zip(self.riders, batch.riders, strict=True):
+            mine.extend(theirs)
+
+    def append(self, value: object) -> None:
+        """Add one value that has no riders: None stands in for each."""
+        self.values.append(value)
+        for rider in self.riders:
+            rider.append(None)
 
 
 class OutputEdge:
@@ -56,7 +62,7 @@ class OutputEdge:
     Args:
         partitioning: How records are spread over the channels.
         channels: One for each receiving subtask.
-        keyed: Whether keys travel beside the values.
+        layout: The riders that travel beside the values.
         batch_size: Most records in a batch.
         refuse: Takes a record whose key cannot be routed, and why; it may raise.
     """
@@ -66,13 +72,13 @@ class OutputEdge:
         partitioning: Partitioning,
         channels: Sequence[Channel],
         *,
-        keyed: bool,
+        layout: tuple[str, ...],
         batch_size: int,
         refuse: Callable[[object, KeyRefusedError], None],
     ) -> None:
         self.partitioning = partitioning
         self.channels = channels
-        self.columns = Columns(keyed or partitioning is Partitioning.HASH)
+        self.columns = Columns(layout)
         self.batch_size = batch_size
         self._refuse = refuse
         self._lock = threading.Lock()
@@ -130,28 +136,29 @@ class OutputEdge:
         return [(next(self._turn), batch)]
 
     def _by_key(self, batch: Batch) -> list[tuple[Channel, Batch]]:
-        parts: list[tuple[list[object], list[object]]] = [([], []) for _ in self.channels]
+        keys = batch.riders[self.columns.layout.index("key")]
+        rows: list[list[int]] = [[] for _ in self.channels]
         router = self._router
-        for value, key in zip(batch.values, batch.keys or (), strict=True):
+        for row, key in enumerate(keys):
             try:
-                values, keys = parts[router[key]]
+                rows[router[key]].append(row)
             except KeyRefusedError as error:
-                self._refuse(value, error)
-                continue
+                self._refuse(batch.values[row], error)
             except TypeError:  # an unhashable key
-                self._refuse(value, refused_key(key))
-                continue
-            values.append(value)
-            keys.append(key)
+                self._refuse(batch.values[row], refused_key(key))
         return [
-            (channel, Batch(values, keys))
-            for channel, (values, keys) in zip(self.channels, parts, strict=True)
-            if values
+            (channel, _picked(batch, chosen))
+            for channel, chosen in zip(self.channels, rows, strict=True)
+            if chosen
         ]
 
 
+def _picked(batch: Batch, rows: list[int]) -> Batch:
+    def pick(column: list[object]) -> list[object]:
+        return [column[row] for row in rows]
+
+    return Batch(pick(batch.values), tuple(pick(rider) for rider in batch.riders))
+
+
 def _pieces(batch: Batch, size: int) -> list[Batch]:
-    return [
-        Batch(batch.values[i : i + size], None if batch.keys is None else batch.keys[i : i + size])
-        for i in range(0, len(batch.values), size)
-    ]
+    return [batch.sliced(start, start + size) for start in range(0, len(batch.values), size)]

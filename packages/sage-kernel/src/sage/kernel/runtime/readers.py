@@ -23,8 +23,8 @@ __all__ = ["IteratorReader", "PollingReader", "Reader", "SequenceReader", "reade
 class Reader(Protocol):
     """What a task asks of its source."""
 
-    def read(self, max_records: int) -> Sequence[Any] | None:
-        """Return what is there now, or None at the end."""
+    def read(self, max_records: int, wait_s: float = ...) -> Sequence[Any] | None:
+        """Return what is there now, waiting no longer than ``wait_s``, or None at the end."""
 
     def close(self) -> None:
         """Stop reading."""
@@ -48,7 +48,7 @@ class SequenceReader:
         self._next = len(sequence) * subtask // parallelism
         self._end = len(sequence) * (subtask + 1) // parallelism
 
-    def read(self, max_records: int) -> Sequence[Any] | None:
+    def read(self, max_records: int, wait_s: float = 0.0) -> Sequence[Any] | None:
         """Return the next slice."""
         if self._next >= self._end:
             return None
@@ -69,7 +69,7 @@ class PollingReader:
         self._read = source.read
         self._idle = 0
 
-    def read(self, max_records: int) -> Sequence[Any] | None:
+    def read(self, max_records: int, wait_s: float = LONGEST_REST_S) -> Sequence[Any] | None:
         """Return what the source has."""
         records = self._read(max_records)
         if records or records is None:
@@ -77,7 +77,8 @@ class PollingReader:
             return records
         self._idle += 1
         if self._idle > self.SPINS:
-            time.sleep(min(50e-6 * (self._idle - self.SPINS), self.LONGEST_REST_S))
+            rest_s = min(50e-6 * (self._idle - self.SPINS), self.LONGEST_REST_S, wait_s)
+            time.sleep(rest_s)
         return ()
 
     def close(self) -> None:
@@ -108,14 +109,15 @@ class IteratorReader:
         self._error: BaseException | None = None
         self._thread: threading.Thread | None = None
 
-    def read(self, max_records: int) -> Sequence[Any] | None:
+    def read(self, max_records: int, wait_s: float = 0.05) -> Sequence[Any] | None:
         """Return what has arrived, waiting a moment if nothing has."""
         if self._thread is None:
             self._thread = threading.Thread(target=self._pull, name="sage-reader", daemon=True)
             self._thread.start()
         buffer = self._buffer
         if not buffer and not self._ended:
-            self._arrived.acquire(timeout=self._poll_s if self._running_fast else 0.05)
+            poll_s = self._poll_s if self._running_fast else wait_s
+            self._arrived.acquire(timeout=min(poll_s, wait_s))
         ended = self._ended  # before looking at the buffer: what came last is still read
         count = min(len(buffer), max_records)
         if count:

@@ -7,7 +7,6 @@ bear calls from several threads.
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import threading
 from collections.abc import Callable
@@ -35,6 +34,8 @@ class Services:
         """Call a method; with a timeout, in a thread of its own that is abandoned when late."""
         bound = self._method(name, method)
         if inspect.iscoroutinefunction(bound):
+            import asyncio
+
             return asyncio.run(asyncio.wait_for(bound(*args), timeout_s))
         if timeout_s is None:
             return bound(*args)
@@ -44,6 +45,8 @@ class Services:
         self, name: str, args: tuple[Any, ...], *, method: str, timeout_s: float | None
     ) -> Any:
         """Await an async method, or run another one in a thread."""
+        import asyncio
+
         bound = self._method(name, method)
         if inspect.iscoroutinefunction(bound):
             work = bound(*args)

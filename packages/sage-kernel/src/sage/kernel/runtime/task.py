@@ -14,14 +14,24 @@ from __future__ import annotations
 import functools
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 
+from sage.kernel.config import EngineConfig
 from sage.kernel.errors import JobFailedError
 from sage.kernel.graph.job_graph import JobVertex
 from sage.kernel.operators.source import LiveSource
 from sage.kernel.runtime.chain import Chain, Node
-from sage.kernel.runtime.channel import Batch, Channel, ChannelClosed, EndOfInput, Mailbox, Wake
+from sage.kernel.runtime.channel import (
+    Batch,
+    Channel,
+    ChannelClosed,
+    EndOfInput,
+    LoopTracker,
+    Mailbox,
+)
 from sage.kernel.runtime.context import RuntimeContext
+from sage.kernel.runtime.hosts import Host
 from sage.kernel.runtime.readers import Reader, reader_of
 from sage.kernel.runtime.services import Services
 
@@ -29,13 +39,20 @@ __all__ = ["Task", "TaskClock"]
 
 
 class TaskClock:
-    """Where a task's time goes, in seconds, counted once a batch."""
+    """Where a task's time goes, in seconds, counted once a batch.
 
-    __slots__ = ("busy_s", "idle_s")
+    Attributes:
+        busy_s: In the chain.
+        idle_s: Waiting for input.
+        blocked_s: Waiting for a receiver that is slower.
+    """
+
+    __slots__ = ("blocked_s", "busy_s", "idle_s")
 
     def __init__(self) -> None:
         self.busy_s = 0.0
         self.idle_s = 0.0
+        self.blocked_s = 0.0
 
 
 class Task:
@@ -44,12 +61,14 @@ class Task:
     Args:
         vertex: What it runs.
         subtask: Which of the vertex's subtasks it is.
-        chain_of: Builds the chain, bound to this task's output edges, when the task starts.
+        chain: Its live operators, connected to its output edges.
+        source: The source it reads, if it has one.
         mailbox: Where its inputs arrive; a source has none.
         inputs: The channels into the mailbox.
         services: The job's services.
-        batch_size: Most records that are read or worked off at once.
-        linger_s: How long a slice of a batch may take before slices get smaller.
+        config: The environment's options.
+        host: Runs the first operator elsewhere, or None.
+        loop: Counts what is inside the loop that this task belongs to, or None.
     """
 
     def __init__(
@@ -62,8 +81,9 @@ class Task:
         mailbox: Mailbox | None,
         inputs: Sequence[Channel],
         services: Services,
-        batch_size: int,
-        linger_s: float,
+        config: EngineConfig,
+        host: Host | None = None,
+        loop: LoopTracker | None = None,
     ) -> None:
         self.vertex = vertex
         self.subtask = subtask
@@ -72,10 +92,15 @@ class Task:
         self.mailbox = mailbox
         self.inputs = inputs
         self.clock = TaskClock()
-        self.stuck_since: float | None = None
+        self.working_since: float | None = None
         self._services = services
-        self._batch_size = batch_size
-        self._linger_s = linger_s
+        self._batch_size = config.batch_size
+        self._linger_s = config.linger_ms / 1000
+        self._host = host
+        self._loop = loop
+        self._heads_loop = any(channel.feeds_back for channel in inputs)
+        self._max_in_loop = 2 * config.channel_batches
+        self._held_back: deque[tuple[Channel, Batch]] = deque()
         self._size = 1
         self._draining = threading.Event()
         self._closed = False
@@ -108,6 +133,8 @@ class Task:
         opened: list[Node] = []
         try:
             self._open(opened)
+            if self._host is not None:
+                self._host.start()
             if self.source is None:
                 self._serve_mailbox()
             else:
@@ -117,6 +144,8 @@ class Task:
             for edge in self.chain.edges:
                 edge.end()
         finally:
+            if self._host is not None:
+                self._host.close()
             self._close(opened)
 
     def _open(self, opened: list[Node]) -> None:
@@ -149,6 +178,8 @@ class Task:
         except Exception as error:
             raise JobFailedError(node.transformation.name, error, doing=doing) from error
 
+    # Reading a source.
+
     def _read_source(self, node: Node) -> None:
         assert isinstance(node.live, LiveSource)
         reader = reader_of(node.live, self.subtask, self.vertex.parallelism)
@@ -163,8 +194,9 @@ class Task:
 
     def _read_once(self, node: Node, reader: Reader) -> bool:
         asked = self._size
+        due_s = self._due_in()
         try:
-            records = reader.read(asked)
+            records = reader.read(asked) if due_s is None else reader.read(asked, due_s)
         except Exception as error:
             raise JobFailedError(node.transformation.name, error, doing="reading") from error
         if records is None:
@@ -173,52 +205,144 @@ class Task:
         if count:
             node.statistics.produced += count
             self._work(Batch(records if type(records) is list else list(records)))
+        self._tick()
         self._pass_on(at_once=count < asked)
         return True
 
+    # Serving a mailbox.
+
     def _serve_mailbox(self) -> None:
         assert self.mailbox is not None
-        open_inputs = len(self.inputs)
-        while open_inputs:
+        waiting_for = sum(not channel.feeds_back for channel in self.inputs)
+        if self._heads_loop and self._loop is not None:
+            # The loop cannot be empty for good before every head has seen the end of its inputs.
+            self._loop.watch(self.mailbox)
+            self._loop.add()
+        while True:
+            if not waiting_for and self._all_worked_off():
+                return
             got = self.mailbox.get(0) or self._rest()
-            if got is None:
-                continue
-            channel, item = got
-            if isinstance(item, Batch):
-                assert channel is not None
-                self._work(item)
-                channel.done_with(item)
-            elif isinstance(item, EndOfInput):
-                open_inputs -= 1
-            elif not isinstance(item, Wake):
-                raise TypeError(f"unknown message {item!r}")
+            if got is not None:
+                channel, item = got
+                if isinstance(item, Batch) and channel is not None:
+                    self._held_back.append((channel, item))
+                elif isinstance(item, EndOfInput) and channel is not None:
+                    waiting_for -= not channel.feeds_back
+                    if not waiting_for:
+                        self._inputs_ended()
+            self._take_results()
+            self._admit()
+            self._tick()
             self._pass_on(at_once=self.mailbox.empty)
+
+    def _inputs_ended(self) -> None:
+        if self._heads_loop and self._loop is not None:
+            self._loop.remove()
+
+    def _all_worked_off(self) -> bool:
+        if self._held_back:
+            return False
+        if self._host is not None:
+            self._host.no_more()
+            if self._host.busy:
+                return False
+        return not self._heads_loop or self._loop is None or self._loop.under_way == 0
+
+    def _admit(self) -> None:
+        """Work off what has arrived, as far as there is room for it."""
+        for _ in range(len(self._held_back)):
+            channel, batch = self._held_back.popleft()
+            if self._is_full_for(channel):
+                self._held_back.append((channel, batch))
+                continue
+            rest = None
+            if self._host is not None:
+                rest = self._feed(batch)
+            else:
+                self._work(batch, channel.input_index)
+            channel.took(len(batch.values) - (len(rest.values) if rest is not None else 0))
+            if rest is not None:
+                self._held_back.appendleft((channel, rest))
+                return
+            if self._loop is not None:
+                self._pass_on(at_once=True)  # what came of it counts before it stops counting
+            channel.done_with()
+
+    def _is_full_for(self, channel: Channel) -> bool:
+        """Whether a loop has so much under way that nothing new may enter."""
+        if not self._heads_loop or channel.feeds_back or self._loop is None:
+            return False
+        return self._loop.under_way > self._max_in_loop + len(self._held_back)
+
+    def _feed(self, batch: Batch) -> Batch | None:
+        """Hand records to the host; return those that there was no room for."""
+        assert self._host is not None
+        statistics = self.chain.root.nodes[0].statistics
+        room = self._host.room()
+        part = batch if room >= len(batch.values) else batch.sliced(0, room)
+        if part.values:
+            statistics.entered += len(part.values)
+            if self._loop is not None:
+                self._loop.add(len(part.values))
+            self._host.feed(part)
+        if part is batch:
+            return None
+        return batch.sliced(len(part.values), len(batch.values))
+
+    def _take_results(self) -> None:
+        if self._host is None:
+            return
+        node = self.chain.root.nodes[0]
+        outcomes = self._host.take()
+        if not outcomes:
+            return
+        started = self.working_since = time.monotonic()
+        values: list[object] = []
+        riders: tuple[list[object], ...] = tuple([] for _ in outcomes[0].riders)
+        for outcome in outcomes:
+            node.statistics.retries += outcome.attempts - 1
+            if outcome.error is not None:
+                self.chain.set_aside(node, outcome.record, outcome.error, outcome.attempts)
+            elif not outcome.results:
+                node.statistics.empty += 1
+            for result in outcome.results:
+                values.append(result)
+                for column, rider in zip(riders, outcome.riders, strict=True):
+                    column.append(rider)
+        if values:
+            self.chain.emit(Batch(values, riders))
+        self.working_since = None
+        self.clock.busy_s += time.monotonic() - started
+        if self._loop is not None:
+            self._pass_on(at_once=True)
+            self._loop.remove(len(outcomes))
 
     def _rest(self) -> tuple[Channel | None, object] | None:
         assert self.mailbox is not None
         started = time.monotonic()
-        got = self.mailbox.get()
+        got = self.mailbox.get(self._due_in())
         self.clock.idle_s += time.monotonic() - started
         return got
 
-    def _work(self, batch: Batch) -> None:
+    # Working.
+
+    def _work(self, batch: Batch, input_index: int = 0) -> None:
         """Run a batch in slices so small that none takes much longer than the linger time."""
-        values = batch.values
+        total = len(batch.values)
         start = 0
-        while start < len(values):
+        while start < total:
             if self._closed:
                 raise ChannelClosed
             size = self._size
-            whole = start == 0 and len(values) <= size
-            piece = batch if whole else _slice(batch, start, start + size)
-            started = self.stuck_since = time.monotonic()
-            self.chain.process(piece)
+            piece = batch if start == 0 and total <= size else batch.sliced(start, start + size)
+            started = self.working_since = time.monotonic()
+            self.chain.process(piece, input_index)
             elapsed = time.monotonic() - started
-            self.stuck_since = None
+            self.working_since = None
             self.clock.busy_s += elapsed
             start += len(piece.values)
             self._resize(len(piece.values), elapsed)
-            if start < len(values):
+            if start < total:
                 self._pass_on(at_once=elapsed > self._linger_s)
 
     def _resize(self, worked: int, elapsed: float) -> None:
@@ -229,9 +353,16 @@ class Task:
 
     def _pass_on(self, *, at_once: bool) -> None:
         for edge in self.chain.edges:
-            if at_once or edge.waiting >= self._batch_size:
+            if edge.waiting and (at_once or edge.waiting >= self._batch_size):
+                started = time.monotonic()
                 edge.flush()
+                self.clock.blocked_s += time.monotonic() - started
 
+    def _due_in(self) -> float | None:
+        due_s = self.chain.due_s()
+        return None if due_s is None else max(0.0, due_s - time.monotonic())
 
-def _slice(batch: Batch, start: int, end: int) -> Batch:
-    return Batch(batch.values[start:end], None if batch.keys is None else batch.keys[start:end])
+    def _tick(self) -> None:
+        due_s = self.chain.due_s()
+        if due_s is not None and due_s <= time.monotonic():
+            self.chain.tick()

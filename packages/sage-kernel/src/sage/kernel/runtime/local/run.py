@@ -17,7 +17,8 @@ from sage.kernel.graph.job_graph import JobGraph
 from sage.kernel.runtime.chain import Node
 from sage.kernel.runtime.channel import ChannelClosed
 from sage.kernel.runtime.dead_letters import DeadLetter, DeadLetters
-from sage.kernel.runtime.local.deployment import deploy
+from sage.kernel.runtime.local.deployment import Deployment
+from sage.kernel.runtime.local.hosting import LocalHosts
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.task import Task
 
@@ -56,13 +57,15 @@ class LocalRun:
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self.tasks: list[Task] = deploy(
+        self._hosts = LocalHosts()
+        self.tasks: list[Task] = Deployment(
             graph,
             config,
             services,
             dead_letter=self._set_aside,
             interrupted=self._cancelled.wait,
-        )
+            hosts=self._hosts,
+        ).tasks()
         self._open_tasks = len(self.tasks)
 
     @property
@@ -139,6 +142,7 @@ class LocalRun:
             if self.state is RunState.RUNNING:
                 self.state = RunState.FINISHED
             self.ended_at = time.time()
+        self._hosts.close()
         self._close_services()
         self._done.set()
 
@@ -172,7 +176,7 @@ class LocalRun:
         while not self._done.wait(linger_s / 2):
             now = time.monotonic()
             for task in self.tasks:
-                since = task.stuck_since
+                since = task.working_since
                 if since is not None and now - since > linger_s / 2:
                     self._flush_for(task)
 

@@ -1,0 +1,65 @@
+"""``ConnectedStreams``: several streams that one operator reads, each by its own method."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from sage.kernel.api.options import split_options
+from sage.kernel.errors import GraphError
+from sage.kernel.operators import function_spec as shapes
+from sage.kernel.operators.comap import COMAP, CoMapOperator, ConnectedMapOperator
+from sage.kernel.operators.function_spec import FunctionSpec
+
+if TYPE_CHECKING:
+    from sage.kernel.api.datastream import DataStream
+
+__all__ = ["ConnectedStreams"]
+
+_MOST = 5
+
+
+class ConnectedStreams:
+    """What ``connect`` returns; its verbs make one stream of several.
+
+    Args:
+        streams: In the order of the inputs, at most five.
+    """
+
+    def __init__(self, streams: tuple[DataStream[Any], ...]) -> None:
+        if len(streams) > _MOST:
+            raise GraphError(f"connect takes at most {_MOST} streams, got {len(streams)}")
+        env = streams[0].env
+        if any(stream.env is not env for stream in streams):
+            raise GraphError("connect of streams of two environments", hint="use one environment")
+        self.env = env
+        self._streams = streams
+
+    def comap(self, function: Any, *args: Any, **options: Any) -> DataStream[Any]:
+        """Call ``map0`` of a `CoMapFunction` for the first stream, ``map1`` for the second, ...
+
+        Raises:
+            FunctionError: if a method is missing, now and not at the first record.
+        """
+        common, kwargs = split_options(options)
+        spec = FunctionSpec(COMAP, function, args, kwargs)
+        operator = CoMapOperator(spec, len(self._streams))
+        return self.env.add_operator(operator, self._edges(), common)
+
+    def map(self, *functions: Callable[[Any], Any], **options: Any) -> DataStream[Any]:
+        """Call the first function for the first stream, the second for the second, ..."""
+        if len(functions) != len(self._streams):
+            raise GraphError(
+                f"map of {len(self._streams)} connected streams wants as many functions, "
+                f"got {len(functions)}"
+            )
+        specs = tuple(FunctionSpec(shapes.MAP, function) for function in functions)
+        common, _ = split_options(options)
+        return self.env.add_operator(ConnectedMapOperator(specs), self._edges(), common)
+
+    def process(self, function: Any, *args: Any, **options: Any) -> DataStream[Any]:
+        """The same as ``comap``."""
+        return self.comap(function, *args, **options)
+
+    def _edges(self) -> tuple[Any, ...]:
+        return tuple(stream.edge(i) for i, stream in enumerate(self._streams))

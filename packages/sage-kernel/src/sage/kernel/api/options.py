@@ -1,0 +1,35 @@
+"""The options that every verb takes, told apart from the arguments of the user's class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sage.kernel.config import error_policy
+from sage.kernel.errors import GraphError
+
+__all__ = ["split_options"]
+
+_COMMON = ("name", "uid", "parallelism", "resources", "on_error", "executor")
+_EXECUTORS = (None, "thread", "process", "async")
+_RESOURCES = {"num_cpus", "num_gpus", "memory"}
+
+
+def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Split a verb's keyword arguments into its own options and those of the user's class.
+
+    Raises:
+        ConfigError: if ``on_error`` is no policy.
+        GraphError: if ``executor`` or a resource is unknown.
+    """
+    common = {name: value for name, value in options.items() if name in _COMMON}
+    if common.get("on_error") is not None:
+        common["on_error"] = error_policy(common["on_error"])
+    if common.get("executor") not in _EXECUTORS:
+        raise GraphError(f"executor must be thread, process or async, got {common['executor']!r}")
+    unknown = set(common.get("resources") or {}) - _RESOURCES
+    if unknown:
+        raise GraphError(
+            f"unknown resources {sorted(unknown)}; known are {', '.join(sorted(_RESOURCES))}"
+        )
+    return common, {name: value for name, value in options.items() if name not in _COMMON}

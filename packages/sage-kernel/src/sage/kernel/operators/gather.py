@@ -1,0 +1,135 @@
+"""``gather``: collects what several branches made of one record.
+
+A record that went to three retrievers comes back as three results. ``gather`` waits until all that
+are expected for a key have come and emits them together; at a timeout it emits what there is,
+marked partial, and at the end of the input whatever is left.
+
+Example:
+    >>> from sage.kernel import LocalEnvironment
+    >>> numbers = LocalEnvironment().from_collection([1, 2])
+    >>> tenfold = numbers.map(lambda n: (n, n * 10))
+    >>> squares = numbers.map(lambda n: (n, n * n))
+    >>> gathered = tenfold.union(squares).gather(by=lambda pair: pair[0], expected=2)
+    >>> sorted((g.key, sorted(g.results), g.partial) for g in gathered.collect())
+    [(1, [(1, 1), (1, 10)], False), (2, [(2, 4), (2, 20)], False)]
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sage.kernel.errors import GraphError
+from sage.kernel.operators.operator import LiveOperator, Operator
+from sage.kernel.state.key_group import check_key
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+
+__all__ = ["GatherOperator", "Gathered"]
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What came for one key.
+
+    Attributes:
+        key: The key.
+        results: In the order of their arrival.
+        partial: Whether fewer came than were expected.
+    """
+
+    key: Any
+    results: tuple[Any, ...]
+    partial: bool = False
+
+
+class LiveGather(LiveOperator):
+    """The incomplete groups of one subtask."""
+
+    def __init__(
+        self, operator: GatherOperator, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        super().__init__(operator, [])
+        self._expected = operator.expected
+        self._timeout_s = operator.timeout_s
+        self._clock = clock
+        self._groups: dict[Any, list[Any]] = {}
+        self._began: dict[Any, float] = {}
+
+    @property
+    def held(self) -> int:
+        """How many results wait for the rest of their group."""
+        return sum(len(group) for group in self._groups.values())
+
+    def add(self, key: Any, record: Any) -> Iterable[Gathered]:
+        """Take a result; return its group if that is complete."""
+        group = self._groups.get(key)
+        if group is None:
+            check_key(key)
+            group = self._groups[key] = []
+            if self._timeout_s is not None:
+                self._began[key] = self._clock()
+        group.append(record)
+        if len(group) < self._expected:
+            return ()
+        return (self._emit(key, partial=False),)
+
+    @property
+    def due_s(self) -> float | None:
+        """When the oldest group has waited long enough."""
+        if self._timeout_s is None or not self._began:
+            return None
+        return next(iter(self._began.values())) + self._timeout_s
+
+    def on_due(self) -> Iterable[Gathered]:
+        """Yield the groups that have waited long enough."""
+        assert self._timeout_s is not None
+        now = self._clock()
+        late = [key for key, began in self._began.items() if began + self._timeout_s <= now]
+        for key in late:
+            yield self._emit(key, partial=True)
+
+    def finish(self) -> Iterable[Gathered]:
+        """Yield the groups that will never be complete."""
+        for key in list(self._groups):
+            yield self._emit(key, partial=True)
+
+    def _emit(self, key: Any, *, partial: bool) -> Gathered:
+        self._began.pop(key, None)
+        return Gathered(key, tuple(self._groups.pop(key)), partial)
+
+
+@dataclass(frozen=True)
+class GatherOperator(Operator):
+    """Collects the records of a key until so many have come.
+
+    Args:
+        expected: How many make a group complete.
+        timeout_s: Longest wait for the rest of a group, in seconds; None waits for ever.
+    """
+
+    kind = "gather"
+    one_to_one = False
+    expected: int
+    timeout_s: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.expected < 1:
+            raise GraphError(f"expected must be at least 1, got {self.expected}")
+        if self.timeout_s is not None and self.timeout_s <= 0:
+            raise GraphError(f"timeout_s must be above 0, got {self.timeout_s}")
+
+    def live(self, *, may_share: bool = True) -> LiveGather:
+        """Make the operator of one subtask, with no groups."""
+        return LiveGather(self)
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """An inner loop over the group that the record completes."""
+        assert isinstance(live, LiveGather)
+        iterator, produced = loop.fresh("i"), loop.count("produced")
+        loop.line(f"{iterator} = iter({loop.bind(live.add)}({loop.key}, {loop.value}))")
+        loop.each(iterator)
+        loop.line(f"{produced} += 1")

@@ -1,0 +1,188 @@
+"""``join``: the regular keyed join of two streams, with bounded state.
+
+Every record is kept under its key and meets every record of the other side with the same key,
+whichever comes first. An outer join gives the row without a partner only when no partner can come
+any more: when the record's time to live is over, or at the end of the input; never earlier, and it
+is never taken back.
+
+Example:
+    >>> from sage.kernel import LocalEnvironment
+    >>> env = LocalEnvironment()
+    >>> users = env.from_collection([(1, "ann"), (2, "bob")]).key_by(lambda u: u[0])
+    >>> orders = env.from_collection([(1, "tea")]).key_by(lambda o: o[0])
+    >>> sorted(users.join(orders, how="left").collect(), key=lambda pair: pair[0])
+    [((1, 'ann'), (1, 'tea')), ((2, 'bob'), None)]
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from sage.kernel.errors import GraphError
+from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
+from sage.kernel.operators.operator import LiveOperator, Operator
+from sage.kernel.state.key_group import check_key
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+
+__all__ = ["JoinHow", "JoinOperator", "LiveJoin"]
+
+JoinHow = Literal["inner", "left", "right", "full"]
+
+
+class _Row:
+    """A record that waits for partners."""
+
+    __slots__ = ("arrived_s", "key", "matched", "record", "side")
+
+    def __init__(self, side: int, key: Any, record: Any, arrived_s: float) -> None:
+        self.side = side
+        self.key = key
+        self.record = record
+        self.arrived_s = arrived_s
+        self.matched = False
+
+
+class LiveJoin(LiveOperator):
+    """The two sides of one subtask, by key.
+
+    Args:
+        operator: The description.
+        functions: The join function, or none.
+        clock: Seconds; only read if there is a time to live.
+    """
+
+    def __init__(
+        self,
+        operator: JoinOperator,
+        functions: list[LiveFunction],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(operator, functions)
+        self._how = operator.how
+        self._ttl_s = operator.state_ttl_s
+        self._max_rows = operator.max_rows
+        self._clock = clock
+        self._join = functions[0].call if functions else _pair
+        self._rows: tuple[dict[Any, list[_Row]], dict[Any, list[_Row]]] = ({}, {})
+        self._by_age: deque[_Row] = deque()
+        self._kept = 0
+
+    def add(self, side: int, key: Any, record: Any) -> Iterator[Any]:
+        """Keep a record and yield what it makes with the other side."""
+        now = 0.0
+        if self._ttl_s is not None:
+            now = self._clock()
+            yield from self._expired(now)
+        row = _Row(side, key, record, now)
+        self._keep(row)
+        for partner in self._rows[1 - side].get(key, ()):
+            row.matched = partner.matched = True
+            left, right = (row, partner) if side == 0 else (partner, row)
+            joined = self._join(left.record, right.record)
+            if joined is not None:
+                yield joined
+
+    @property
+    def due_s(self) -> float | None:
+        """When the oldest record's time is over; only an outer join has something to say then."""
+        if self._ttl_s is None or not self._by_age:
+            return None
+        return self._by_age[0].arrived_s + self._ttl_s
+
+    def on_due(self) -> Iterable[Any]:
+        """Yield the rows without a partner whose time is over."""
+        yield from self._expired(self._clock())
+
+    def finish(self) -> Iterable[Any]:
+        """Yield the rows that found no partner, the left side first."""
+        for side in (0, 1):
+            for rows in self._rows[side].values():
+                for row in rows:
+                    yield from self._alone(row)
+        yield from super().finish()
+
+    def _keep(self, row: _Row) -> None:
+        rows = self._rows[row.side].get(row.key)
+        if rows is None:
+            check_key(row.key)
+            rows = self._rows[row.side][row.key] = []
+        if self._kept >= self._max_rows:
+            raise MemoryError(
+                f"the join holds {self._kept} records (max_rows); "
+                f"bound it with state_ttl_s, or raise it"
+            )
+        rows.append(row)
+        self._kept += 1
+        if self._ttl_s is not None:
+            self._by_age.append(row)
+
+    def _expired(self, now: float) -> Iterator[Any]:
+        assert self._ttl_s is not None
+        while self._by_age and self._by_age[0].arrived_s + self._ttl_s <= now:
+            row = self._by_age.popleft()
+            rows = self._rows[row.side][row.key]
+            rows.remove(row)
+            if not rows:
+                del self._rows[row.side][row.key]
+            self._kept -= 1
+            yield from self._alone(row)
+
+    def _alone(self, row: _Row) -> Iterator[Any]:
+        wanted = self._how == "full" or self._how == ("left", "right")[row.side]
+        if row.matched or not wanted:
+            return
+        left, right = (row.record, None) if row.side == 0 else (None, row.record)
+        joined = self._join(left, right)
+        if joined is not None:
+            yield joined
+
+
+@dataclass(frozen=True)
+class JoinOperator(Operator):
+    """Joins two keyed streams.
+
+    Args:
+        function: Makes one record of a pair, or None for the pair itself.
+        how: Which side's records without a partner are given too.
+        state_ttl_s: How long a record waits for partners, in seconds of processing time, which
+            makes the result depend on when records arrive; None waits until the end.
+        max_rows: Most records kept in a subtask; one more is an error, none is dropped.
+    """
+
+    kind = "join"
+    one_to_one = False
+    function: FunctionSpec | None = None
+    how: JoinHow = "inner"
+    state_ttl_s: float | None = None
+    max_rows: int = 10_000_000
+
+    def __post_init__(self) -> None:
+        if self.how not in ("inner", "left", "right", "full"):
+            raise GraphError(f"how must be inner, left, right or full, got {self.how!r}")
+        if self.state_ttl_s is not None and self.state_ttl_s <= 0:
+            raise GraphError(f"state_ttl_s must be above 0, got {self.state_ttl_s}")
+
+    @property
+    def specs(self) -> tuple[FunctionSpec, ...]:
+        """The join function, if there is one."""
+        return (self.function,) if self.function is not None else ()
+
+    def live(self, *, may_share: bool = True) -> LiveJoin:
+        """Make the operator of one subtask, with empty state."""
+        return LiveJoin(self, [spec.live(may_share=may_share) for spec in self.specs])
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """An inner loop over what the record makes with the other side."""
+        assert isinstance(live, LiveJoin)
+        add = loop.bind(live.add)
+        loop.each_of(f"{add}({loop.input_index}, {loop.key}, {loop.value})")
+
+
+def _pair(left: Any, right: Any) -> tuple[Any, Any]:
+    return (left, right)

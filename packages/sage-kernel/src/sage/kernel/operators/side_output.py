@@ -1,0 +1,116 @@
+"""Side outputs: ``process`` with ``ctx.output(tag, record)``, and ``route`` by predicates.
+
+Example:
+    >>> from sage.kernel import LocalEnvironment
+    >>> numbers = LocalEnvironment().from_collection([1, 2, 3])
+    >>> ways = numbers.route({"even": lambda n: n % 2 == 0, "odd": lambda n: True})
+    >>> ways["even"].collect(), ways["odd"].collect()
+    ([2], [1, 3])
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sage.common.core.functions import ProcessFunction
+from sage.kernel.operators.flat_map import items_of
+from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec
+from sage.kernel.operators.operator import LiveOperator, Operator
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+
+__all__ = ["PROCESS", "ProcessContext", "ProcessOperator", "RouteOperator"]
+
+PROCESS = FunctionShape("process", ProcessFunction, "process")
+
+
+class ProcessContext:
+    """What ``process(record, ctx)`` gets beside the record.
+
+    Attributes:
+        current_key: The record's key on a keyed stream, else None.
+        silent: Whether the current record has given no side output yet.
+    """
+
+    def __init__(self, live: LiveOperator) -> None:
+        self._live = live
+        self.current_key: Any = None
+        self.silent = True
+
+    def output(self, tag: str, record: Any) -> None:
+        """Send a record to the side output of that name; counted if nothing reads it."""
+        if self.silent:
+            self.silent = False
+            self._live.statistics.empty -= 1  # the loop counts the record as empty until now
+        side = self._live.sides.get(tag)
+        if side is not None:
+            side.append(record)
+        else:
+            counts = self._live.statistics.custom
+            name = f"unread side output {tag!r}"
+            counts[name] = counts.get(name, 0) + 1
+
+
+@dataclass(frozen=True)
+class ProcessOperator(Operator):
+    """Calls ``process(record, ctx)`` and emits what it returns or yields."""
+
+    kind = "process"
+    one_to_one = False
+    function: FunctionSpec
+    keyed: bool = False
+
+    @property
+    def specs(self) -> tuple[FunctionSpec, ...]:
+        """The function."""
+        return (self.function,)
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """As ``flat_map``, with a context."""
+        context = ProcessContext(live)
+        ctx = loop.bind(context, "c")
+        if self.keyed:
+            loop.line(f"{ctx}.current_key = {loop.key}")
+        function = loop.bind(live.functions[0].call)
+        loop.line(f"{ctx}.silent = True")
+        items = loop.bind(items_of("process"))
+        loop.each_of(f"{items}({function}({loop.value}, {ctx}))", silent=f"{ctx}.silent")
+
+
+@dataclass(frozen=True)
+class RouteOperator(Operator):
+    """Sends each record to the side output of the first predicate that accepts it.
+
+    A record that none accepts is counted as filtered.
+    """
+
+    kind = "route"
+    one_to_one = False
+    routes: tuple[tuple[str, FunctionSpec], ...]
+
+    @property
+    def specs(self) -> tuple[FunctionSpec, ...]:
+        """The predicates."""
+        return tuple(spec for _, spec in self.routes)
+
+    @property
+    def label(self) -> str:
+        """Its verb: a predicate's name would mislead."""
+        return self.kind
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """``if p0(v): side0(v); continue`` for each route."""
+        for (tag, _), function in zip(self.routes, live.functions, strict=True):
+            side = live.sides.get(tag)
+            send = loop.bind(side.append if side is not None else _unread(live, tag), "o")
+            test = f"{loop.bind(function.call)}({loop.value})"
+            loop.block(f"if {test}:", [f"{send}({loop.value})", "continue"])
+        loop.drop_if("True", "filtered")
+
+
+def _unread(live: LiveOperator, tag: str) -> Callable[[Any], None]:
+    context = ProcessContext(live)
+    return lambda record: context.output(tag, record)

@@ -1,0 +1,220 @@
+"""Runs async functions: one event loop for each job, on a thread of its own.
+
+The task's thread puts records into a deque and takes outcomes from another; everything between
+happens on the loop, so a worker that has ended a call starts the next one without any thread being
+woken. The task is woken once for all the outcomes that have gathered since it last looked.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from sage.kernel.config import RetryPolicy
+from sage.kernel.operators.map_async import LiveMapAsync
+from sage.kernel.runtime.channel import Batch, Mailbox, Wake
+from sage.kernel.runtime.hosts import Outcome
+
+__all__ = ["AsyncHost", "EventLoop"]
+
+
+class EventLoop:
+    """An event loop on a thread; uvloop's where it is installed."""
+
+    def __init__(self) -> None:
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop, started when first needed."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = _new_loop()
+                self._thread = threading.Thread(
+                    target=self._loop.run_forever, name="sage-event-loop", daemon=True
+                )
+                self._thread.start()
+            return self._loop
+
+    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        """Start a coroutine from another thread."""
+        asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+
+    def call(self, function: Callable[[], None]) -> None:
+        """Call a function on the loop, from another thread."""
+        self.loop.call_soon_threadsafe(function)
+
+    def close(self) -> None:
+        """Cancel what still runs and stop the loop."""
+        if self._loop is None or self._thread is None:
+            return
+        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result(5)
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(5)
+        self._loop.close()
+        self._loop = None
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    try:
+        import uvloop
+    except ImportError:
+        return asyncio.new_event_loop()
+    loop: asyncio.AbstractEventLoop = uvloop.new_event_loop()
+    return loop
+
+
+async def _cancel_all() -> None:
+    mine = asyncio.current_task()
+    others = [task for task in asyncio.all_tasks() if task is not mine]
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
+    await asyncio.get_running_loop().shutdown_asyncgens()
+
+
+class AsyncHost:
+    """Runs one subtask of a ``map_async``.
+
+    Args:
+        live: The operator.
+        retry: When to call again after an error.
+        mailbox: The task's, to wake it.
+        loop: The job's event loop.
+    """
+
+    def __init__(
+        self, live: LiveMapAsync, retry: RetryPolicy | None, mailbox: Mailbox, loop: EventLoop
+    ) -> None:
+        operator = live.operator
+        self._call = live.functions[0].call
+        self._concurrency = operator.concurrency
+        self._ordered = operator.ordered
+        self._timeout_s = operator.timeout_s
+        self._interval_s = 1 / operator.rate_per_s if operator.rate_per_s else 0.0
+        self._retry = retry
+        self._mailbox = mailbox
+        self._loop = loop
+        # A slow call at the head of the order must not idle the others at once.
+        self._window = 4 * operator.concurrency if operator.ordered else 2 * operator.concurrency
+        self._pending: deque[tuple[int, Outcome]] = deque()
+        self._decided: deque[tuple[int, Outcome]] = deque()
+        self._out_of_order: dict[int, Outcome] = {}
+        self._fed = 0
+        self._taken = 0
+        self._workers = 0
+        self._next_start = 0.0
+        self._woken = False
+        self._closed = False
+
+    def start(self) -> None:
+        """Nothing: workers start with the first records."""
+
+    def room(self) -> int:
+        """Return how many records may be fed now."""
+        return max(0, self._window - (self._fed - self._taken))
+
+    def feed(self, batch: Batch) -> None:
+        """Take over records."""
+        rows = zip(*batch.riders, strict=True) if batch.riders else [()] * len(batch.values)
+        for value, riders in zip(batch.values, rows, strict=True):
+            self._pending.append((self._fed, Outcome(value, riders)))
+            self._fed += 1
+        self._loop.call(self._staff)
+
+    def take(self) -> list[Outcome]:
+        """Return what is decided; with ``ordered`` only what nothing undecided precedes."""
+        self._woken = False
+        arrived = [self._decided.popleft() for _ in range(len(self._decided))]
+        if not self._ordered:
+            self._taken += len(arrived)
+            return [outcome for _, outcome in arrived]
+        self._out_of_order.update(arrived)
+        ready = []
+        while (outcome := self._out_of_order.pop(self._taken, None)) is not None:
+            ready.append(outcome)
+            self._taken += 1
+        return ready
+
+    @property
+    def busy(self) -> bool:
+        """Whether records were fed whose outcome was not taken yet."""
+        return self._fed != self._taken
+
+    def no_more(self) -> None:
+        """Nothing waits for company here."""
+
+    def close(self) -> None:
+        """Let the workers end; the loop cancels the calls that are under way when it closes."""
+        self._closed = True
+        self._pending.clear()
+
+    def _staff(self) -> None:
+        """On the loop: have as many workers as there is work for."""
+        wanted = min(self._concurrency, self._workers + len(self._pending))
+        while self._workers < wanted:
+            self._workers += 1
+            # The loop keeps only weak references to tasks; a running worker holds its own.
+            task = asyncio.get_running_loop().create_task(self._work())
+            _running.add(task)
+            task.add_done_callback(_running.discard)
+
+    async def _work(self) -> None:
+        pending, decided = self._pending, self._decided
+        try:
+            while pending and not self._closed:
+                number, outcome = pending.popleft()
+                if self._interval_s:
+                    await self._wait_for_turn()
+                await self._decide(outcome)
+                decided.append((number, outcome))
+                if not self._woken:
+                    self._woken = True
+                    self._mailbox.put(None, Wake())
+        finally:
+            self._workers -= 1
+
+    async def _decide(self, outcome: Outcome) -> None:
+        retry = self._retry
+        while True:
+            try:
+                if self._timeout_s is None:
+                    result = await self._call(outcome.record)
+                else:
+                    async with asyncio.timeout(self._timeout_s):
+                        result = await self._call(outcome.record)
+            except asyncio.CancelledError:
+                if self._closed:
+                    raise
+                # The user's code cancelled itself; without an outcome the job would wait for ever.
+                outcome.error = RuntimeError("the call was cancelled from inside")
+                return
+            except Exception as error:
+                if (
+                    retry is None
+                    or outcome.attempts >= retry.max_attempts
+                    or not isinstance(error, retry.retry_on)
+                ):
+                    outcome.error = error
+                    return
+                await asyncio.sleep(retry.pause_s(outcome.attempts))
+                outcome.attempts += 1
+            else:
+                outcome.results = () if result is None else (result,)
+                return
+
+    async def _wait_for_turn(self) -> None:
+        """Start no more calls a second than allowed: each takes the next free moment."""
+        now = asyncio.get_running_loop().time()
+        moment = max(now, self._next_start)
+        self._next_start = moment + self._interval_s
+        if moment > now:
+            await asyncio.sleep(moment - now)
+
+
+_running: set[asyncio.Task[None]] = set()

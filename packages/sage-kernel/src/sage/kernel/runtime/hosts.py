@@ -1,0 +1,66 @@
+"""What runs a function elsewhere than in its task's thread: on an event loop, in a process.
+
+The task feeds a host records and takes results when it is woken; the host never calls the chain.
+All backpressure is in ``room``: a task hands over no more than that, and keeps the credits of what
+it could not hand over, so that a slow function slows its senders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from sage.kernel.runtime.chain import Chain
+    from sage.kernel.runtime.channel import Batch, Mailbox
+
+__all__ = ["Host", "HostFactory", "Outcome"]
+
+
+@dataclass
+class Outcome:
+    """What became of one record.
+
+    Attributes:
+        record: The record.
+        riders: What rode beside it.
+        results: What the function gave; empty if nothing.
+        error: Why it failed for good, or None.
+        attempts: How often the function was called.
+    """
+
+    record: Any
+    riders: tuple[Any, ...] = ()
+    results: Sequence[Any] = ()
+    error: Exception | None = None
+    attempts: int = 1
+
+
+class Host(Protocol):
+    """Runs the first operator of a chain."""
+
+    def start(self) -> None:
+        """Get ready; called after the operator was opened."""
+
+    def room(self) -> int:
+        """Return how many records may be fed now."""
+
+    def feed(self, batch: Batch) -> None:
+        """Take over records, no more than there is room for."""
+
+    def take(self) -> list[Outcome]:
+        """Return what is decided, in the order that was promised."""
+
+    @property
+    def busy(self) -> bool:
+        """Whether records were fed whose outcome was not taken yet."""
+
+    def no_more(self) -> None:
+        """Say that nothing more will be fed, so that partial batches are worked off."""
+
+    def close(self) -> None:
+        """Stop; what is under way is abandoned."""
+
+
+HostFactory = Callable[["Chain", "Mailbox"], "Host | None"]

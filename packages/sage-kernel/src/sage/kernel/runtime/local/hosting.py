@@ -1,0 +1,41 @@
+"""Which host runs an operator: none for most, an event loop for async ones, or a process."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from sage.kernel.operators.map_async import LiveMapAsync
+from sage.kernel.runtime.chain import Chain
+from sage.kernel.runtime.channel import Mailbox
+from sage.kernel.runtime.hosts import Host
+
+if TYPE_CHECKING:
+    from sage.kernel.runtime.event_loop import EventLoop
+
+__all__ = ["LocalHosts"]
+
+
+class LocalHosts:
+    """Makes the hosts of one job, which share one event loop."""
+
+    def __init__(self) -> None:
+        self._loop: EventLoop | None = None
+
+    def __call__(self, chain: Chain, mailbox: Mailbox) -> Host | None:
+        """Return the host of a chain's first operator, or None if it runs in the task's thread."""
+        if not chain.root.nodes:
+            return None
+        live = chain.root.nodes[0].live
+        if isinstance(live, LiveMapAsync):
+            # asyncio takes 20 ms to import, which a pipeline without async functions saves.
+            from sage.kernel.runtime.event_loop import AsyncHost, EventLoop
+
+            if self._loop is None:
+                self._loop = EventLoop()
+            return AsyncHost(live, chain.root.nodes[0].policy.retry, mailbox, self._loop)
+        return None
+
+    def close(self) -> None:
+        """Stop the event loop."""
+        if self._loop is not None:
+            self._loop.close()
