@@ -324,11 +324,12 @@ def test_an_address_that_is_none_is_refused(base_url: str) -> None:
         OpenAIGenerator(model="m", base_url=base_url)
 
 
-def test_the_key_is_shown_nowhere(ask: Ask, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize("key", [KEY, "local.secret0123"])
+def test_the_key_is_shown_nowhere(ask: Ask, caplog: pytest.LogCaptureFixture, key: str) -> None:
     """The key is in no repr, no log and no error, even when the endpoint echoes it."""
     caplog.set_level(logging.DEBUG)
-    echo = Reply([f"Incorrect API key provided: {KEY}, or sk-other***1234"], status=401)
-    generator, _ = ask(echo, Reply([f"bad {KEY}"], status=400), api_key=KEY)
+    echo = Reply([f"Incorrect API key provided: {key}, or sk-other***1234"], status=401)
+    generator, _ = ask(echo, Reply([f"bad {key}"], status=400), api_key=key)
     shown = [repr(generator), str(vars(generator))]
     for _ in range(2):
         with pytest.raises(SageError) as raised:

@@ -130,6 +130,7 @@ class TestEveryRetriever:
         expected = retriever.map("water").passages
         for other in (copy.deepcopy(retriever), pickle.loads(pickle.dumps(retriever))):
             assert other.map("water").passages == expected
+            assert other._source.open() is not retriever._source.open()
         retriever.close()
         retriever.open(None)
         assert retriever.map("water").passages == expected
