@@ -5,9 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from sage.common.errors import DataError
 from sage.common.records import Chunk, Document
 from sage.libs.embedding import MockTextEmbedder
 from sage.middleware.indexing.changes import FoundFile
+from sage.middleware.indexing.progress import ProgressMeter
 from sage.middleware.indexing.report import FailedDocument
 from sage.middleware.indexing.stages import (
     ChangedFiles,
@@ -21,6 +23,7 @@ from sage.middleware.indexing.stages import (
     load_file,
 )
 
+METER = ProgressMeter(0, 0)
 FAILURE = FailedDocument("/docs/bad.pdf", "not a PDF", "data-error")
 
 
@@ -57,7 +60,7 @@ def embedded(piece: Piece) -> Embedded:
 def test_a_document_is_written_once_it_is_whole_and_in_order():
     """Pieces may arrive mixed and reversed; the writer sees whole documents."""
     writer = FakeWriter()
-    assemble = DocumentAssembler(writer)
+    assemble = DocumentAssembler(writer, [], METER)
     a, b = pieces_of("a", "one two three"), pieces_of("b", "four five")
     for piece in (a[2], b[0], a[0]):
         assemble(embedded(piece))
@@ -73,31 +76,32 @@ def test_a_document_is_written_once_it_is_whole_and_in_order():
 
 def test_failures_are_counted_by_the_sink():
     """A failure that comes down the stream is not lost."""
-    assemble = DocumentAssembler(FakeWriter())
+    assemble = DocumentAssembler(FakeWriter(), [], METER)
     assemble(FAILURE)
     assert assemble.failed == [FAILURE]
 
 
 def test_progress_follows_the_bytes_of_the_chunks():
-    """A large file advances the bar chunk by chunk."""
+    """A large file advances the bar chunk by chunk, and everything ends at the whole."""
     seen = []
-    assemble = DocumentAssembler(
-        FakeWriter(), total_documents=2, total_bytes=300, progress=seen.append
-    )
-    for piece in pieces_of("a", "one two", size_bytes=200):
-        assemble(embedded(piece))
-    assemble(FAILURE)
-    assert [state.size_bytes for state in seen] == [100, 200, 200]
-    assert [state.documents for state in seen] == [0, 1, 2]
-    assert [state.chunks for state in seen] == [1, 2, 2]
-    assert seen[0].total_bytes == 300
+    meter = ProgressMeter(2, 300, seen.append)
+    pieces = pieces_of("a", "one two", size_bytes=200)
+    broken = FoundFile(FAILURE.source, "hash", 100)
+    assemble = DocumentAssembler(FakeWriter(), [pieces[0].file, broken], meter)
+    embed = EmbedPieces(lambda: MockTextEmbedder(fixed_dim=8), meter)
+    for record in (*embed(pieces[:1]), *embed(pieces[1:]), FAILURE):
+        assemble(record)
+    assert [state.size_bytes for state in seen] == [100, 200, 200, 300]
+    assert [state.documents for state in seen] == [0, 0, 1, 2]
+    assert [state.chunks for state in seen] == [1, 2, 2, 2]
+    assert assemble.pending == 0
 
 
 def test_a_batch_is_embedded_in_order_and_failures_pass():
     """Each piece gets the vector of its own text."""
     embedder = MockTextEmbedder(fixed_dim=8)
     first, second = pieces_of("a", "alpha beta")
-    out = EmbedPieces(lambda: embedder)([first, FAILURE, second])
+    out = EmbedPieces(lambda: embedder, METER)([first, FAILURE, second])
     assert out[1] is FAILURE
     expected = embedder.embed(["alpha", "beta"])
     assert isinstance(out[0], Embedded)
@@ -112,7 +116,7 @@ def test_weights_are_not_loaded_for_failures_alone():
     def refuse():
         raise AssertionError("the embedder was loaded")
 
-    assert EmbedPieces(refuse)([FAILURE]) == [FAILURE]
+    assert EmbedPieces(refuse, METER)([FAILURE]) == [FAILURE]
 
 
 @pytest.fixture
@@ -165,3 +169,17 @@ def test_files_come_a_few_at_a_time_and_then_end():
     batches = list(iter(lambda: source.read(1000), None))
     assert [file for batch in batches for file in batch] == files
     assert max(map(len, batches)) <= 4
+
+
+def test_a_document_that_the_collection_refuses_is_a_failure():
+    """What the writer cannot take concerns this document only."""
+
+    class Refusing(FakeWriter):
+        def add(self, document, fingerprint, chunks, vectors) -> None:
+            raise DataError("cannot store the metadata")
+
+    (piece,) = pieces_of("a", "one")
+    assemble = DocumentAssembler(Refusing(), [piece.file], METER)
+    assemble(embedded(piece))
+    assert [failure.source for failure in assemble.failed] == ["a"]
+    assert assemble.pending == 0

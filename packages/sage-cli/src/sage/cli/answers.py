@@ -12,13 +12,13 @@ __all__ = ["print_answer", "stage_times"]
 
 def print_answer(answer: Answer) -> None:
     """Print an answer, its numbered citations and the time of each stage."""
-    from rich.padding import Padding
     from rich.text import Text
 
     from sage.cli.screen import results, safe, shown_path
 
     console = results()
-    console.print(Padding(Text(safe(answer.text)), (0, 0, 1, 0)))
+    # Wrapped for people; a file or another program gets the lines as they are.
+    console.print(Text(f"{safe(answer.text)}\n"), soft_wrap=not console.is_terminal)
     for citation in answer.citations:
         line = Text(f"[{citation.number}] ", style="bold cyan")
         line.append(shown_path(safe(citation.place)), style="default")

@@ -7,15 +7,16 @@ Layout:
     changes    what is new, changed and gone since the last run
     stages     the functions of the pipeline: load, cut, embed, write
     pipeline   `build_index`, which puts them on a stream and commits the result
-    report     what a run did, and how far it is
+    report     what a run did
+    progress   how far it is
 """
 
 from sage.middleware.indexing.changes import Changes, FoundFile, find_changes
 from sage.middleware.indexing.pipeline import build_index
+from sage.middleware.indexing.progress import IndexProgress
 from sage.middleware.indexing.report import (
     FailedDocument,
     IndexingStopped,
-    IndexProgress,
     IndexReport,
 )
 

@@ -15,12 +15,14 @@ from typing import TYPE_CHECKING, Any
 
 from sage.common.errors import DataError, SageError
 from sage.middleware.indexing.changes import Changes, find_changes
-from sage.middleware.indexing.report import IndexingStopped, IndexProgress, IndexReport
+from sage.middleware.indexing.progress import IndexProgress, ProgressMeter
+from sage.middleware.indexing.report import FailedDocument, IndexingStopped, IndexReport
 from sage.middleware.indexing.stages import (
     ChangedFiles,
     CutDocument,
     DocumentAssembler,
     EmbedPieces,
+    Loaded,
     StageClock,
     load_file,
 )
@@ -28,12 +30,13 @@ from sage.middleware.indexing.stages import (
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
-    from sage.kernel import LocalEnvironment
+    from sage.kernel import DataStream, LocalEnvironment
 
 __all__ = ["build_index"]
 
-# Enough for the embedder to sort by length and fill its token budget; more only adds latency.
-_PIECES_PER_BATCH = 256
+# Enough for the embedder to sort by length and fill its token budget; more only makes progress
+# coarse and Ctrl-C slow.
+_PIECES_PER_BATCH = 128
 
 
 def build_index(
@@ -77,14 +80,10 @@ def build_index(
         _refuse_empty(changes, path, collection, allow_empty)
         for source in changes.removed:
             writer.remove(source)
-        assembler = DocumentAssembler(
-            writer,
-            total_documents=len(changes.files),
-            total_bytes=changes.total_bytes,
-            progress=progress,
-        )
+        meter = ProgressMeter(len(changes.files), changes.total_bytes, progress)
+        assembler = DocumentAssembler(writer, changes.files, meter)
         clock = StageClock()
-        env = _stream(changes, assembler, writer.model, clock)
+        env = _stream(writer.model, assembler, changes, meter, clock)
         stopped = changes.files and not _run(env)
         if not stopped:
             _refuse_lost(assembler)
@@ -108,7 +107,11 @@ def build_index(
 
 
 def _stream(
-    changes: Changes, assembler: DocumentAssembler, model: str, clock: StageClock
+    model: str,
+    assembler: DocumentAssembler,
+    changes: Changes,
+    meter: ProgressMeter,
+    clock: StageClock,
 ) -> LocalEnvironment:
     """Build the pipeline over the changed files; nothing runs yet."""
     from sage.kernel import LocalEnvironment
@@ -118,13 +121,14 @@ def _stream(
     # Nothing is loaded while the stream is built: each stage loads what it needs when it starts.
     load = clock.timed("load", load_file)
     cut = clock.timed("cut", CutDocument(lambda: TokenChunker(tokenizer=_tokenizer(model))))
-    embed = clock.timed("embed", EmbedPieces(lambda: load_embedder(model)))
+    embed = clock.timed("embed", EmbedPieces(lambda: load_embedder(model), meter))
     write = clock.timed("write", assembler)
     env = LocalEnvironment("index")
+    documents: DataStream[Loaded | FailedDocument] = env.from_source(
+        ChangedFiles(changes.files), name="changed files"
+    ).map(load, name="load")
     (
-        env.from_source(ChangedFiles(changes.files), name="changed files")
-        .map(load, name="load")
-        .flat_map(cut, name="cut")
+        documents.flat_map(cut, name="cut")
         .map_batches(embed, max_size=_PIECES_PER_BATCH, name="embed")
         .for_each(write, name="write")
     )

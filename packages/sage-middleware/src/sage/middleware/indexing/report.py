@@ -1,4 +1,4 @@
-"""What an indexing run did, and how far it is while it runs."""
+"""What an indexing run did."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-__all__ = ["FailedDocument", "IndexProgress", "IndexReport", "IndexingStopped"]
+__all__ = ["FailedDocument", "IndexReport", "IndexingStopped"]
 
 
 class IndexingStopped(KeyboardInterrupt):
@@ -45,26 +45,6 @@ class FailedDocument:
     reason: str
     code: str
     kept: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class IndexProgress:
-    """How far an indexing run is; given to the ``progress`` callback after each batch.
-
-    Attributes:
-        documents: Documents done, failed ones included.
-        total_documents: Documents that this run has to index.
-        chunks: Chunks written so far.
-        size_bytes: Bytes of files done; a file counts in proportion to its chunks done, so that
-            the remaining time is right for one large file as well.
-        total_bytes: Bytes of all files that this run has to index.
-    """
-
-    documents: int
-    total_documents: int
-    chunks: int
-    size_bytes: float
-    total_bytes: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,13 +16,14 @@ import functools
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from sage.common.core.functions import SourceFunction
 from sage.common.errors import DataError, SageError
 from sage.common.records import Chunk, Document
 from sage.middleware.indexing.changes import FoundFile
-from sage.middleware.indexing.report import FailedDocument, IndexProgress
+from sage.middleware.indexing.progress import ProgressMeter
+from sage.middleware.indexing.report import FailedDocument
 
 if TYPE_CHECKING:
     import numpy as np
@@ -175,10 +176,12 @@ class EmbedPieces:
     Args:
         load: Gives the embedder; called at the first batch, so that a run with nothing to embed
             does not load weights.
+        meter: Told of each batch.
     """
 
-    def __init__(self, load: Callable[[], _Embedder]) -> None:
+    def __init__(self, load: Callable[[], _Embedder], meter: ProgressMeter) -> None:
         self._load = load
+        self._meter = meter
 
     @functools.cached_property
     def _embedder(self) -> _Embedder:
@@ -190,6 +193,7 @@ class EmbedPieces:
         if not pieces:
             return [record for record in batch if isinstance(record, FailedDocument)]
         vectors = iter(self._embedder.embed([piece.chunk.text for piece in pieces]))
+        self._meter.advance(len(pieces), sum(p.file.size_bytes / p.total for p in pieces))
         return [
             record if isinstance(record, FailedDocument) else Embedded(record, next(vectors))
             for record in batch
@@ -228,25 +232,17 @@ class DocumentAssembler:
 
     Args:
         writer: Where documents go.
-        total_documents: How many documents are on their way.
-        total_bytes: Size of their files.
-        progress: Called after each record with how far the run is.
+        files: What is on its way.
+        meter: Told of each document that came to its end.
     """
 
     def __init__(
-        self,
-        writer: CollectionWriter,
-        *,
-        total_documents: int = 0,
-        total_bytes: int = 0,
-        progress: Callable[[IndexProgress], Any] | None = None,
+        self, writer: CollectionWriter, files: Sequence[FoundFile], meter: ProgressMeter
     ) -> None:
         self._writer = writer
-        self._total_documents = total_documents
-        self._total_bytes = total_bytes
-        self._progress = progress
+        self._meter = meter
+        self._sizes = {file.source: file.size_bytes for file in files}
         self._partial: dict[str, list[Embedded]] = {}
-        self._bytes_done = 0.0
         self.written: list[FoundFile] = []
         self.failed: list[FailedDocument] = []
         self.chunks = 0
@@ -255,19 +251,15 @@ class DocumentAssembler:
         """Take one record of the stream."""
         if isinstance(record, FailedDocument):
             self.failed.append(record)
-        else:
-            self._take(record)
-        if self._progress is not None:
-            self._progress(self._state())
-
-    def _take(self, record: Embedded) -> None:
-        piece = record.piece
-        pieces = self._partial.setdefault(piece.file.source, [])
+            self._meter.end_document(skipped_bytes=self._sizes.get(record.source, 0))
+            return
+        source, total = record.piece.file.source, record.piece.total
+        pieces = self._partial.setdefault(source, [])
         pieces.append(record)
-        self._bytes_done += piece.file.size_bytes / piece.total
-        if len(pieces) == piece.total:
-            del self._partial[piece.file.source]
+        if len(pieces) == total:
+            del self._partial[source]
             self._write(sorted(pieces, key=lambda embedded: embedded.piece.number))
+            self._meter.end_document()
 
     def _write(self, pieces: list[Embedded]) -> None:
         import numpy as np
@@ -283,17 +275,10 @@ class DocumentAssembler:
         self.written.append(first.file)
         self.chunks += len(chunks)
 
-    def _state(self) -> IndexProgress:
-        done = len(self.written) + len(self.failed)
-        chunks = self.chunks + sum(map(len, self._partial.values()))
-        return IndexProgress(
-            done, self._total_documents, chunks, self._bytes_done, self._total_bytes
-        )
-
     @property
     def pending(self) -> int:
         """How many documents have not come to their end; zero after a whole run."""
-        return self._total_documents - len(self.written) - len(self.failed)
+        return len(self._sizes) - len(self.written) - len(self.failed)
 
     @property
     def unfinished(self) -> list[str]:
