@@ -17,9 +17,13 @@ What else has to hold, and why:
 * No lambda, comprehension, ``:=``, ``await`` or ``yield``: they have scopes or suspend frames.
 * Calls only of methods with the names of builtin types' methods (``x.lower()``). Libraries have
   methods that read the variables of their caller (``DataFrame.query``); inlined, that would be
-  another frame. What remains of this difference: operators and methods of a record's own class
-  that look at their caller see the chain, not the function.
+  another frame.
 * Nobody watches: under a profiler, a debugger or coverage the user's functions stay calls.
+
+What remains visible is the frame that is not there. A traceback has the generated line, with the
+user's file and line as a comment, in place of the function's; a warning is attributed to the chain;
+an operator or property of a record's own class that looks at its caller sees the chain. And a
+literal such as ``(1, 2)`` is an equal object, not the very one that the function would return.
 """
 
 from __future__ import annotations
