@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sage.common.records import Answer, Query
 
 if TYPE_CHECKING:
     from sage.common.core.functions import MapFunction
-    from sage.common.records import Prompt
     from sage.kernel import DataStream
 
 __all__ = ["GeneratorKind", "answer_question", "answers"]
@@ -67,15 +66,15 @@ def answers(
 
     with Collection.open(collection, home) as opened:
         embedder_model = opened.model
-    retriever = HybridRetriever(model=embedder_model, top_k=top_k, collection=collection, home=home)
+    where = {"model": embedder_model, "top_k": top_k, "collection": collection, "home": home}
     return (
-        questions.map(retriever, name="retrieve")
-        .map(QAPromptor(), name="prompt")
+        questions.map(HybridRetriever, where, name="retrieve")
+        .map(QAPromptor, name="prompt")
         .map(_generator(generator, model), name="generate")
     )
 
 
-def _generator(kind: GeneratorKind, model: str | None) -> MapFunction[Prompt, Answer]:
+def _generator(kind: GeneratorKind, model: str | None) -> MapFunction[Any, Answer]:
     from sage.middleware.operators.rag import ExtractiveGenerator, OpenAIGenerator
 
     if kind == "extractive":
