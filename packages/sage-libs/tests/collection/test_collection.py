@@ -101,7 +101,7 @@ def test_many_changes_in_one_update(home: Path, kind: str) -> None:
     """Adding, replacing and removing one document within an update leaves the last word."""
     with Collection.update("c", model=MODEL, store=kind, home=home) as writer:
         for number in range(600):
-            put(writer, f"{number}.md", f"text number{number}", "more text")
+            put(writer, f"{number}.md", f"text number{number}", f"more text{number}")
         put(writer, "5.md", "changed", version="2")
         writer.remove("7.md")
         put(writer, "7.md", "back again")

@@ -47,7 +47,7 @@ def test_faiss_index_follows_the_size(tmp_path: Path, rows: int, kind: str) -> N
         found = [{h.id for h in hits} for hits in store.search(queries, 10, where)]
         right = [{h.id for h in hits} for hits in exact.search(queries, 10, where)]
         recall = np.mean([len(f & r) / 10 for f, r in zip(found, right, strict=True)])
-        assert recall > 0.97
+        assert recall > 0.985
     store.delete(ids[: rows // 2])
     exact.delete(ids[: rows // 2])
     assert store.count() == rows - rows // 2

