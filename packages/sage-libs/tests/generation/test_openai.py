@@ -7,6 +7,8 @@ import copy
 import logging
 import pickle
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -336,6 +338,38 @@ def test_the_key_is_shown_nowhere(ask: Ask, caplog: pytest.LogCaptureFixture, ke
             generator.generate(PROMPT)
         shown += [str(raised.value), repr(raised.value), str(raised.value.to_dict())]
     assert not any("secret0123" in text or "sk-other" in text for text in [*shown, caplog.text])
+
+
+_FORGETFUL = """
+import gc
+from sage.common.records import Prompt, Query
+from sage.libs.generation import OpenAIGenerator
+from sage.libs.generation.testing import FakeOpenAIServer
+
+def ask(server):
+    generator = OpenAIGenerator(model="m", base_url=server.base_url)
+    return generator, generator.generate(Prompt("q", Query("q"))).text, generator.stream(
+        Prompt("q", Query("q"))
+    )
+
+with FakeOpenAIServer() as server:
+    ask(server)
+    gc.collect()
+    kept, text, pieces = ask(server)
+    print(text, next(pieces))
+"""
+
+
+def test_a_generator_that_nobody_closed_leaves_quietly() -> None:
+    """Neither collected nor at the end of the process does it complain of open connections."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", _FORGETFUL],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "You said: q You\n", "")
 
 
 def test_a_generator_can_be_copied_after_use(ask: Ask) -> None:

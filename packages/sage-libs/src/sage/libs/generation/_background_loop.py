@@ -9,17 +9,29 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 import threading
+import weakref
 from collections.abc import Coroutine
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
-__all__ = ["run_in_background"]
+__all__ = ["close_before_exit", "run_in_background"]
 
 T = TypeVar("T")
 
 _lock = threading.Lock()
 _loops: dict[int, asyncio.AbstractEventLoop] = {}
+_clients: weakref.WeakSet[_Client] = weakref.WeakSet()
+
+
+class _Client(Protocol):
+    async def close(self) -> None: ...
+
+
+def close_before_exit(client: _Client) -> None:
+    """Have ``client`` closed on the shared loop before that stops, if it still exists then."""
+    _clients.add(client)
 
 
 def run_in_background(work: Coroutine[Any, Any, T]) -> T:
@@ -56,7 +68,15 @@ def _loop() -> asyncio.AbstractEventLoop:
 def _stop(loop: asyncio.AbstractEventLoop, thread: threading.Thread, pid: int) -> None:
     if pid != os.getpid():
         return
+    with contextlib.suppress(Exception):
+        asyncio.run_coroutine_threadsafe(_close_clients(), loop).result(timeout=1.0)
     loop.call_soon_threadsafe(loop.stop)
     thread.join(timeout=1.0)
     if not thread.is_alive():
         loop.close()
+
+
+async def _close_clients() -> None:
+    for client in list(_clients):
+        await client.close()
+    await asyncio.sleep(0)  # transports close in the loop's next round

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from sage.common.errors import EndpointError, UnreachableError
+from sage.libs.generation._background_loop import close_before_exit
 from sage.libs.generation.retry import RetryPolicy, retry_after_s
 from sage.libs.generation.sse import SseDecoder
 
@@ -56,10 +57,10 @@ class Endpoint:
         self._timeout_s = timeout_s
         self._policy = policy
         self.shown_url = _without_login(base_url)
-        # A session belongs to the loop it was made on; a loop that is gone takes its session along.
-        self._sessions: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, aiohttp.ClientSession
-        ] = weakref.WeakKeyDictionary()
+        # A session belongs to the loop it was made on.
+        self._sessions: dict[asyncio.AbstractEventLoop, aiohttp.ClientSession] = {}
+        close_before_exit(self)
+        weakref.finalize(self, _close_later, self._sessions).atexit = False
 
     def __getstate__(self) -> tuple[str, str | None, float, RetryPolicy]:
         return self._base_url, self._api_key, self._timeout_s, self._policy
@@ -194,6 +195,8 @@ class Endpoint:
         import aiohttp
 
         loop = asyncio.get_running_loop()
+        for gone in [known for known in self._sessions if known.is_closed()]:
+            del self._sessions[gone]
         session = self._sessions.get(loop)
         if session is None or session.closed:
             # The engine bounds what is in flight; a second bound here would only hide it.
@@ -250,6 +253,13 @@ class Endpoint:
         if self._api_key:
             text = text.replace(self._api_key, "***")
         return _KEY_LIKE.sub("***", text)
+
+
+def _close_later(sessions: Mapping[asyncio.AbstractEventLoop, aiohttp.ClientSession]) -> None:
+    """Close what a client that nobody closed has left open, each session on its own loop."""
+    for loop, session in sessions.items():
+        if loop.is_running():
+            asyncio.run_coroutine_threadsafe(session.close(), loop)
 
 
 def _may_pass(failure: EndpointError) -> bool:
