@@ -87,6 +87,14 @@ def test_fragments_are_not_quoted() -> None:
     assert texts("检查点在故障之后恢复状态。是的。") == ["检查点在故障之后恢复状态。"]
 
 
+def test_navigation_is_not_quoted() -> None:
+    """What consists of links mostly says nothing itself."""
+    assert texts(
+        "| do it | [Run offline](a.md), [index documents](b.md), [operators](c.md) |\n\n"
+        "- [The first long chapter](d.md)\n\nThe [guide](e.md) says how it is done.\n"
+    ) == ["The guide says how it is done."]
+
+
 def test_a_long_list_is_cut_with_an_ellipsis() -> None:
     """An announced list is quoted as far as it is readable, and shows that it goes on."""
     (text,) = texts(

@@ -23,10 +23,11 @@ _NOISE_LINE = re.compile(r"\s*(?:[=\-*_|:+ \t]+|!!!.*|:::.*|\[[^\]]+\]:\s.*|---)
 _ROW = re.compile(r"\s*\|.*")
 _ITEM = re.compile(r"\s*(?:>\s*)*(?:[-*+•]\s+(?:\[[ xX]\]\s+)?|\(?\d{1,3}[.)]\s+)")
 _QUOTE = re.compile(r"(?:^|(?<=\n))\s*(?:>\s*)+")
+_LINK = re.compile(r"\[([^\]]+)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)")
 _INLINE = (
     (re.compile(r"<!--.*?-->", re.DOTALL), ""),
     (re.compile(r"!\[[^\]]*\]\([^)]*\)"), ""),
-    (re.compile(r"\[([^\]]+)\]\([^)\s]*(?:\s+\"[^\"]*\")?\)"), r"\1"),
+    (_LINK, r"\1"),
     (re.compile(r"</?[A-Za-z][\w-]*(?:\s[^<>]*)?/?>"), ""),
     (re.compile(r"(?<![\w`])\*\*(\S(?:.*?\S)?)\*\*(?!\w)", re.DOTALL), r"\1"),
     (re.compile(r"(?<![\w`*])[*_](\S(?:[^*_`]*\S)?)[*_](?![\w*])"), r"\1"),
@@ -115,7 +116,7 @@ def _sentences(passage: Passage) -> Iterator[_Piece]:
         if _FENCE.match(raw):
             in_code = not in_code
             continue
-        if in_code or _NOISE_LINE.match(raw):
+        if in_code or _NOISE_LINE.match(raw) or _is_navigation(raw):
             continue
         if title := _HEADING.match(raw):
             heading = readable(title["title"])
@@ -125,6 +126,12 @@ def _sentences(passage: Passage) -> Iterator[_Piece]:
                 yield _Piece(start, _row(raw), heading, item=False)
         elif not (start == 0 and passage.start and _STARTS_INSIDE.match(raw.lstrip())):
             yield _Piece(start, readable(raw), heading, item=bool(_ITEM.match(raw)))
+
+
+def _is_navigation(raw: str) -> bool:
+    """Whether most of it are links: a table of contents, a "see also"; it leads to answers only."""
+    linked = sum(len(link[1]) for link in _LINK.finditer(raw))
+    return linked > 0 and linked > len(readable(raw)) / 2
 
 
 def _starts_in_code(text: str) -> bool:
