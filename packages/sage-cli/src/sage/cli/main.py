@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from sage.cli.commands import ask, doctor, index, listing, run, version
+from sage.cli.commands import ask, bench, doctor, index, listing, run, version
 from sage.cli.failure import INTERRUPTED, InterruptedByUser, Presentation
 from sage.cli.options import DebugOption
 
@@ -33,6 +33,7 @@ app.command("run", context_settings={"allow_extra_args": True, "ignore_unknown_o
     run.run
 )
 app.command("list")(listing.list_components)
+app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.command("version")(version.version)
 

@@ -1,0 +1,87 @@
+"""``sage bench SUITE``: measure SAGE against hand-written Python, and against its peers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from sage.cli.options import DebugOption
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["bench"]
+
+
+def bench(
+    suite: Annotated[str, typer.Argument(metavar="SUITE", help="Name of the suite: kernel.")],
+    peers: Annotated[bool, typer.Option("--peers", help="Measure other systems too.")] = False,
+    rows: Annotated[
+        str | None, typer.Option("--rows", metavar="W1,W2", help="Only these rows.")
+    ] = None,
+    rounds: Annotated[int, typer.Option("--rounds", min=1, help="Runs of each contestant.")] = 5,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the numbers here.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write JSON, charts and a page of results."),
+    ] = None,
+    quick: Annotated[
+        bool, typer.Option("--quick", help="Tiny sizes, to see that all runs; no measurement.")
+    ] = False,
+    debug: DebugOption = False,
+) -> None:
+    """Measure a suite of benchmarks."""
+    import json
+    import sys
+
+    from sage.cli.screen import results
+    from sage.common.registry import registry
+
+    chosen: Any = registry("benchmarks").get(suite)
+    keys = rows.split(",") if rows else None
+    with _progress(chosen.runs(keys, rounds=rounds, peers=peers)) as progress:
+        report = chosen.measure(
+            keys,
+            rounds=rounds,
+            peers=peers,
+            quick=quick,
+            progress=progress,
+            command=" ".join(["sage", *sys.argv[1:]]),
+        )
+    results().print(report.table())
+    if json_file is not None:
+        json_file.write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n")
+    if out is not None:
+        from sage.benchmark.suite import write_report
+
+        for path in write_report(report, out):
+            results().print(f"wrote {path}")
+    if report.failures:
+        raise typer.Exit(1)
+
+
+@contextmanager
+def _progress(runs: int) -> Iterator[Callable[[Any, Any, int], None]]:
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from sage.cli.screen import messages
+
+    columns = (
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} runs"),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=messages(), transient=True) as bar:
+        task = bar.add_task("", total=runs, completed=-1)
+
+        def show(row: Any, contestant: Any, number: int) -> None:
+            bar.update(task, advance=1, description=f"{row.key} round {number}: {contestant.name}")
+
+        yield show
