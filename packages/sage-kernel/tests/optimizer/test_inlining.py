@@ -436,6 +436,59 @@ def test_an_expression_means_what_the_function_means(
     assert result(lambda: eval(text, {}, {"v1": value})) == result(lambda: function(value))
 
 
+@pytest.mark.parametrize(
+    ("source", "never"),
+    [
+        ("lambda x: (x, 1)", True),
+        ("lambda x: {'x': x}", True),
+        ("lambda x: f'{x}'", True),
+        ("lambda x: 0", True),
+        ("lambda x: x in (1, None)", True),
+        ("lambda x: not x", True),
+        ("lambda x: [x] if x else ()", True),
+        ("lambda x: None", False),
+        ("lambda x: x", False),
+        ("lambda x: x + 1", False),
+        ("lambda x: x == 1", False),
+        ("lambda x: 0 in x in x", False),
+        ("lambda x: x or 1", False),
+        ("lambda x: [x] if x else None", False),
+    ],
+)
+def test_only_what_is_never_none_goes_untested(source: str, never: bool) -> None:
+    """The test for None is left out for displays and the like, not where operators decide."""
+    inline = inlined(written(source))
+    assert inline is not None
+    assert inline.is_never_none is never
+
+
+class Evasive:
+    """Its operators and comparisons answer None."""
+
+    def __add__(self, other: object) -> None:
+        return None
+
+    __mul__ = __lt__ = __gt__ = __add__
+
+    def __eq__(self, other: object) -> None:  # type: ignore[override]
+        return None
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+@pytest.mark.parametrize("text", ["x + 1", "x * 2", "x == x", "0 < x", "0 < x in [x]", "x and x"])
+def test_operators_that_answer_none_give_no_output(text: str) -> None:
+    """A record's own operators may return None, which means no output as in a call."""
+    function = written(f"lambda x: {text}")
+    assert inlined(function) is not None
+    record = Evasive()
+    results = [
+        LocalEnvironment().from_collection([record]).map(f).collect()
+        for f in (function, Called(function))
+    ]
+    assert results[0] == results[1]
+
+
 class Undecided:
     """Answers for its truth: true, false, true, false..."""
 

@@ -45,10 +45,32 @@ class InlinedFunction:
             for node in ast.walk(ast.parse(self.expression, mode="eval"))
         )
 
+    @property
+    def is_never_none(self) -> bool:
+        """Whether it cannot be None, whatever the parameter is."""
+        return _is_never_none(ast.parse(self.expression, mode="eval").body)
+
     def on(self, variable: str) -> str:
         """Return the expression with ``variable`` in the place of the parameter."""
         tree = ast.parse(self.expression, mode="eval")
         return ast.unparse(_Renaming(self.parameter, variable).visit(tree))
+
+
+def _is_never_none(node: ast.expr) -> bool:
+    match node:
+        case ast.Constant(value=value):
+            return value is not None
+        case ast.Tuple() | ast.List() | ast.Dict() | ast.Set() | ast.JoinedStr():
+            return True
+        case ast.UnaryOp(op=ast.Not()):
+            return True
+        case ast.Compare(ops=[ast.Is() | ast.IsNot() | ast.In() | ast.NotIn()]):
+            return True  # unlike ==, which may return anything
+        case ast.BoolOp(values=values):
+            return all(map(_is_never_none, values))
+        case ast.IfExp(body=body, orelse=orelse):
+            return _is_never_none(body) and _is_never_none(orelse)
+    return False
 
 
 class _Renaming(ast.NodeTransformer):

@@ -42,4 +42,5 @@ class MapOperator(Operator):
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``v1 = f(v)``, and on to the next record if that is None."""
         loop.value = applied(loop, live.functions[0], self.inline, "v")
-        loop.drop_if(f"{loop.value} is None", "no_output")
+        if self.inline is None or not self.inline.is_never_none:
+            loop.drop_if(f"{loop.value} is None", "no_output")
