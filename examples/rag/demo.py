@@ -40,6 +40,8 @@ def show(answer: Answer) -> None:
 
 def main() -> None:
     """Index, answer, and say how long it took."""
+    sage = os.path.relpath(Path(sys.executable).with_name("sage"))
+    home = os.path.relpath(HOME)
     os.chdir(REPOSITORY)
     started = time.perf_counter()
     with indexing_progress() as progress:
@@ -62,7 +64,7 @@ def main() -> None:
     results().rule("the plan of this pipeline", align="left", style="bold")
     print(env.explain())
     print(f"\n{time.perf_counter() - started:.1f} s in all. Ask more:")
-    print(f"  .venv/bin/sage ask 'your question' --collection {COLLECTION} --home {HOME}")
+    print(f"  {sage} ask 'your question' --collection {COLLECTION} --home {home}")
 
 
 if __name__ == "__main__":

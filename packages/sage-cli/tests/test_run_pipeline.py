@@ -64,7 +64,7 @@ def test_every_mistake_is_told_at_once_with_a_suggestion(sage, pipeline):
 
 def test_a_generator_without_its_key_names_the_variable(sage, pipeline):
     """The pipeline fails before its first record, with what to set."""
-    path = pipeline("source: {records: [why?]}\nsteps: [{map: openai_generator}]\nsink: terminal\n")
+    path = pipeline("source: {records: [why]}\nsteps: [{map: openai_generator}]\nsink: terminal\n")
     outcome = sage("run", path)
     assert outcome.code == 1
     assert "OPENAI_API_KEY" in outcome.err

@@ -139,6 +139,7 @@ def test_progress_ends_at_the_whole(index, docs):
     """The last event of a run says that everything is done."""
     events: list[IndexProgress] = []
     index(progress=events.append)
+    assert (events[0].documents, events[0].total_documents) == (0, 3)
     last = events[-1]
     assert (last.documents, last.total_documents) == (3, 3)
     assert last.size_bytes == pytest.approx(last.total_bytes)
@@ -164,7 +165,7 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(index, docs, tmp_pat
     pressed = []
 
     def press_once(event: IndexProgress) -> None:
-        if not pressed:
+        if event.chunks and not pressed:
             pressed.append(event)
             signal.raise_signal(signal.SIGINT)
 

@@ -78,7 +78,7 @@ sink: {use: test_lines, wth: {path: x}}
         ("steps: [test_times]", "pipeline.steps[0]", "expected one of map, filter"),
         ("steps: [{map: 3}]", "pipeline.steps[0].map", "expected a mapping with use"),
         ("steps: [{map: test_at_least}]", "pipeline.steps[0].map.use", "it is a FilterFunction"),
-        ("source: test_times", "pipeline.source.use", "'test_times' is one of the operators"),
+        ("source: test_times", "pipeline.source.use", "'test_times' is one of the operators, not"),
         ("name: a\nname: b", "pipeline.name", "appears twice"),
         ("name: !!python/name:os.system", "pipeline.name", "is not a plain value"),
         ("steps: &all [*all]", "pipeline.steps[0]", "inside of its own anchor"),

@@ -85,7 +85,7 @@ class Failure:
     def to_dict(self) -> dict[str, Any]:
         """Return the failure as ``--json`` prints it."""
         told = {"code": self.code, "message": self.message, "hint": self.hint}
-        return {"error": {**(self.fields or {}), **told}}
+        return {"error": {**told, **(self.fields or {}), **told}}
 
 
 def _is_ours(module: str | None) -> bool:
@@ -113,7 +113,7 @@ def _from_job(error: SageError) -> Failure:
     record = error.fields.get("record")
     at = f" at record {record:.120}" if record is not None else ""
     where = f"in operator {error.fields.get('operator')!r}{at}"
-    fields = {**error.to_dict(), **(told.fields or {})}
+    fields = {**error.fields, **(told.fields or {})}
     return replace(told, message=f"{told.message}\n  {where}", fields=fields)
 
 

@@ -80,19 +80,20 @@ def _print_groups(counts: dict[str, list[str]]) -> None:
 
 def _print_components(group: str, components: list[dict[str, Any]]) -> None:
     from rich.table import Table
+    from rich.text import Text
 
     from sage.cli.screen import results
 
     if not components:
         print(f"no {group} are registered")
         return
-    table = Table(box=None, pad_edge=False)
-    table.add_column("name", style="bold", no_wrap=True)
-    table.add_column("what it does")
-    table.add_column("options", style="dim")
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column(style="bold", no_wrap=True)
+    table.add_column()
     for component in components:
         options = ", ".join((component["config"] or {}).get("properties", {}))
-        table.add_row(
-            component["name"], component["summary"] or component["missing"] or "", options
-        )
+        described = Text(component["summary"] or f"needs: {component['missing']}")
+        if options:
+            described.append(f"\nwith: {options}", style="dim")
+        table.add_row(component["name"], described)
     results().print(table)

@@ -100,7 +100,10 @@ def _execute(file: Path, definition: PipelineDefinition, as_json: bool) -> None:
                 "name": operator.name,
                 "records_in": operator.records_in,
                 "records_out": operator.records_out,
-                "busy_s": round(operator.busy_s, 6),
+                "no_output": operator.no_output,
+                "filtered": operator.filtered,
+                "skipped": operator.skipped,
+                "dead_lettered": operator.dead_lettered,
             }
             for operator in result.metrics.operators
         ]

@@ -84,6 +84,8 @@ def build_index(
         assembler = DocumentAssembler(writer, changes.files, meter)
         clock = StageClock()
         env = _stream(writer.model, assembler, changes, meter, clock)
+        if changes.files:
+            meter.begin()
         stopped = changes.files and not _run(env)
         if not stopped:
             _refuse_lost(assembler)

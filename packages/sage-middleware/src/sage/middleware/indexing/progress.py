@@ -56,6 +56,10 @@ class ProgressMeter:
         self._chunks = 0
         self._bytes = 0.0
 
+    def begin(self) -> None:
+        """Tell how much there is to do, before the first batch is done."""
+        self._report()
+
     def advance(self, chunks: int, size_bytes: float) -> None:
         """Count chunks that are embedded (which is what takes the time) and their bytes."""
         self._chunks += chunks

@@ -133,9 +133,10 @@ class _Check:
             component = registry(group).get(name)
         except SageError as error:
             other = _group_of(name)
-            note = f" ({name!r} is one of the {other})" if other else ""
-            note = note or (f"; {error.hint}" if error.hint else "")
-            self._problem(path, error.message + note)
+            if other is not None:
+                self._problem(path, f"{name!r} is one of the {other}, not of the {group}")
+            else:
+                self._problem(path, error.message + (f"; {error.hint}" if error.hint else ""))
             return None
         if inspect.isclass(component) and not issubclass(component, kind):
             expected = kind if isinstance(kind, type) else kind[0]
