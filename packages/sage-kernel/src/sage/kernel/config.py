@@ -107,6 +107,7 @@ class EngineConfig:
         linger_ms: Longest time that a record waits at an edge for its batch to fill.
         channel_batches: Batches that a channel holds before its sender waits (its credits).
         on_error: Policy of operators that say nothing of their own.
+        inline: Whether simple functions may be written into the loop; it changes no result.
         max_dead_letters: Most dead letters kept; one more fails the job, none is dropped.
         execution_mode: "local", or "distributed" for the Ray runtime.
         ray: Arguments of ``ray.init``.
@@ -117,6 +118,7 @@ class EngineConfig:
     linger_ms: float = 5.0
     channel_batches: int = 8
     on_error: ErrorPolicy = ErrorPolicy()
+    inline: bool = True
     max_dead_letters: int = 100_000
     execution_mode: Literal["local", "distributed"] = "local"
     ray: Mapping[str, Any] | None = None
@@ -170,6 +172,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "channel_batches": _whole,
     "max_dead_letters": _whole,
     "linger_ms": _milliseconds,
+    "inline": lambda v: None if isinstance(v, bool) else "expected true or false",
     "execution_mode": lambda v: (
         None if v in ("local", "distributed") else "expected 'local' or 'distributed'"
     ),

@@ -16,14 +16,22 @@ from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.job import Job, JobResult
 from sage.kernel.api.lifetime import forget_job, keep_alive, stopping_on_interrupt
 from sage.kernel.api.options import split_options
+from sage.kernel.api.service import PipelineService
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.explain import Plan
+from sage.kernel.graph.rewriting import served
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.graph.transformation import Edge, Transformation
 from sage.kernel.operators.function_spec import SINK, FunctionSpec
-from sage.kernel.operators.iterate import FEEDBACK, LoopHeadOperator, LoopTailOperator
+from sage.kernel.operators.iterate import (
+    FEEDBACK,
+    FutureOperator,
+    LoopHeadOperator,
+    LoopTailOperator,
+)
 from sage.kernel.operators.operator import Operator
+from sage.kernel.operators.requests import RequestQueue
 from sage.kernel.operators.sink import SinkOperator
 from sage.kernel.operators.source import SourceOperator
 from sage.kernel.optimizer.ruleset import optimize
@@ -116,7 +124,7 @@ class Environment:
             demo: 1 task
             [0] collection → abs → print
         """
-        return Plan(optimize(self.graph()))
+        return Plan(optimize(self.graph(), inline=self.config.inline))
 
     def graph(self) -> StreamGraph:
         """Return the plan as it stands."""
@@ -163,6 +171,33 @@ class Environment:
         """Run until the sources end or Ctrl-C is pressed."""
         return self.run_once()
 
+    def serve(self, stream: DataStream[Any] | None = None) -> PipelineService:
+        """Run the pipeline on callers' records instead of its source.
+
+        The same pipeline that reads a file can answer requests: its only source is replaced by
+        what callers send, and what reaches ``stream`` is sent back.
+
+        Args:
+            stream: Whose records are the answers; None means what the only sink reads.
+
+        Raises:
+            GraphError: if the pipeline does not have one source, or it is not clear which stream
+                answers.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> env = LocalEnvironment()
+            >>> doubled = env.from_collection([]).map(lambda n: 2 * n)
+            >>> with env.serve(doubled) as service:
+            ...     service.call(21)
+            42
+        """
+        queue = RequestQueue()
+        job = self._job_of(served(self.graph(), stream, queue))
+        keep_alive(job, bounded=False)
+        job._run.start()
+        return PipelineService(job, queue)
+
     def stop(self) -> None:
         """Stop the job that ``submit`` started, if it still runs, after what was read is done."""
         if self._job is not None and self._job.status == "running":
@@ -193,6 +228,7 @@ class Environment:
                 executor=options.get("executor"),
                 resources=options.get("resources") or {},
                 loop=self._open_loops[-1] if self._open_loops else None,
+                counts_rounds=bool(self._open_loops),
             )
         )
         return DataStream(self, self._transformations[-1].uid)
@@ -218,25 +254,54 @@ class Environment:
             out = self.add_operator(tail, (built.edge(0),), options)
         finally:
             self._open_loops.pop()
-        self._add_edge(head_uid, Edge(out.uid, input_index=1, tag=FEEDBACK))
+        back = Edge(out.uid, input_index=1, tag=FEEDBACK, closes_loop=True)
+        self._replace(head_uid, inputs=(entry, back))
         return out
 
-    def from_future(self, name: str) -> DataStream[Any]:
+    def from_future(self, name: str, **options: Any) -> DataStream[Any]:
         """Promise a stream that is built later; `fill_future` keeps the promise.
 
-        What flows in it closes a loop: the job ends when its sources have ended and nothing is
-        under way in the loop.
+        What flows in it closes a loop. The job ends when its sources have ended and nothing is
+        under way in the loop any more.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> env = LocalEnvironment()
+            >>> again = env.from_future("again")
+            >>> halved = env.from_collection([40, 7]).union(again).map(lambda n: n // 2)
+            >>> halved.filter(lambda n: n > 4).fill_future(again)
+            >>> sorted(halved.filter(lambda n: n <= 4).collect())
+            [2, 3]
         """
-        raise GraphError("from_future is not there yet", hint="use stream.iterate(body, until=...)")
+        common, _ = split_options({**options, "name": name})
+        return self.add_operator(FutureOperator(), (), common)
 
     def fill_future(self, future: DataStream[Any], stream: DataStream[Any]) -> None:
-        """Say what a stream that `from_future` promised is."""
-        raise GraphError("from_future is not there yet", hint="use stream.iterate(body, until=...)")
+        """Say what a stream that `from_future` promised is.
 
-    def _add_edge(self, uid: str, edge: Edge) -> None:
+        Raises:
+            GraphError: if it was not promised or is filled already, or there is no loop.
+        """
+        promised = self.graph()[future.uid]
+        if not isinstance(promised.operator, FutureOperator):
+            raise GraphError(f"{promised.name!r} was not made by from_future")
+        if promised.inputs:
+            raise GraphError(f"the future {promised.name!r} is filled already")
+        inside = self.graph().between(future.uid, stream.uid)
+        if not inside:
+            raise GraphError(
+                f"the stream does not come of the future {promised.name!r}, so there is no loop",
+                hint="use union for streams that do not feed back",
+            )
+        if any(self.graph()[uid].loop is not None for uid in inside):
+            raise GraphError("a loop inside a loop is not supported", hint="unroll the inner one")
+        for uid in inside:
+            self._replace(uid, loop=future.uid)
+        self._replace(future.uid, inputs=(replace(stream.edge(0), closes_loop=True),))
+
+    def _replace(self, uid: str, **changes: Any) -> None:
         at = next(i for i, t in enumerate(self._transformations) if t.uid == uid)
-        old = self._transformations[at]
-        self._transformations[at] = replace(old, inputs=(*old.inputs, edge))
+        self._transformations[at] = replace(self._transformations[at], **changes)
 
     def _parallelism(self, operator: Operator, options: Mapping[str, Any]) -> int:
         given = options.get("parallelism")
@@ -277,8 +342,9 @@ class Environment:
                 forget_job(job)
 
     def _job_of(self, graph: StreamGraph) -> Job:
-        run = LocalRun(optimize(graph), self.config, Services(dict(self._services)))
-        return Job(self.name, run)
+        job_graph = optimize(graph, inline=self.config.inline)
+        run = LocalRun(job_graph, self.config, Services(dict(self._services)))
+        return Job(self.name, run, self._job_of)
 
     def collect(self, stream: DataStream[T]) -> list[T]:
         records: list[T] = []

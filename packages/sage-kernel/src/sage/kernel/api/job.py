@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.errors import JobCancelledError, JobError, JobTimeoutError
+from sage.kernel.graph.rewriting import replayed
+from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.metrics.snapshot import EdgeMetrics, JobMetrics, subtask_metrics, summed
 from sage.kernel.runtime.dead_letters import DeadLetter
 from sage.kernel.runtime.local.run import LocalRun, RunState
@@ -38,9 +40,12 @@ class JobResult:
 class Job:
     """A submitted pipeline."""
 
-    def __init__(self, name: str, run: LocalRun) -> None:
+    def __init__(
+        self, name: str, run: LocalRun, job_of: Callable[[StreamGraph], Job] | None = None
+    ) -> None:
         self.name = name
         self._run = run
+        self._job_of = job_of
 
     def __repr__(self) -> str:
         return f"Job({self.name!r}, {self.status})"
@@ -92,6 +97,37 @@ class Job:
     def dead_letters(self) -> Iterator[DeadLetter]:
         """Yield the records that were set aside so far."""
         yield from self._run.dead_letters
+
+    def replay_dead_letters(self) -> list[JobResult]:
+        """Feed the dead letters in again where they failed, and forget them.
+
+        For each operator that set records aside, a new job runs the pipeline from that operator on:
+        with fresh functions, so keyed state starts empty, and into the same sinks. Records that
+        fail again become dead letters of this job again.
+
+        Returns:
+            How each of these jobs ended, in the order of the plan.
+
+        Raises:
+            JobError: if the job still runs; wait for its end first.
+            GraphError: if an operator with several inputs set a record aside.
+        """
+        if self.status == "running" or self._job_of is None:
+            raise JobError(f"job {self.name!r} is {self.status}; wait() for its end, then replay")
+        graph = self._run.graph.stream_graph
+        by_operator: dict[str, list[DeadLetter]] = {}
+        for letter in self._run.dead_letters.take_all():
+            by_operator.setdefault(letter.uid, []).append(letter)
+        results = []
+        for uid in [t.uid for t in graph if t.uid in by_operator]:
+            again = self._job_of(
+                replayed(graph, uid, [letter.record for letter in by_operator[uid]])
+            )
+            again._run.start()
+            results.append(again.wait())
+            for letter in again.dead_letters():
+                self._run.dead_letters.add(letter)
+        return results
 
     def metrics(self) -> JobMetrics:
         """Return every count of the job as it stands now."""

@@ -42,6 +42,24 @@ class StreamGraph:
         """Return the plan with other transformations."""
         return replace(self, transformations=transformations)
 
+    def downstream_of(self, kind: str) -> set[str]:
+        """Return the uids of the operators of a kind and of everything behind them."""
+        return self.reachable_from({t.uid for t in self if t.operator.kind == kind})
+
+    def between(self, start: str, end: str) -> set[str]:
+        """Return the uids on the ways from one operator to another, both included."""
+        before = {t.uid for t in self.upstream_of({end})}
+        return self.reachable_from({start}) & before if start in before else set()
+
+    def reachable_from(self, uids: set[str]) -> set[str]:
+        """Return these uids and everything behind them."""
+        reached, found = set[str](), set(uids)
+        while found:
+            uid = found.pop()
+            reached.add(uid)
+            found |= {to.uid for _, to in self.consumers(uid)} - reached
+        return reached
+
     def upstream_of(self, uids: set[str]) -> StreamGraph:
         """Return the part of the plan that the given transformations need."""
         wanted, found = set[str](), set(uids)

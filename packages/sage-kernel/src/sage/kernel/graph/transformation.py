@@ -32,12 +32,14 @@ class Edge:
         partitioning: How its records are spread.
         input_index: Which input of the receiver it is, from 0.
         tag: The side output that is read, or None for the main output.
+        closes_loop: Whether it leads back to the head of a loop.
     """
 
     upstream: str
     partitioning: Partitioning = Partitioning.ANY
     input_index: int = 0
     tag: str | None = None
+    closes_loop: bool = False
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,8 @@ class Transformation:
         executor: Where its function runs: in the task's thread or in worker processes.
         resources: ``num_cpus``, ``num_gpus``, ``memory`` (bytes) for each subtask.
         loop: The uid of the loop head that it goes round with, or None.
+        counts_rounds: Whether that loop counts how often a record has gone round.
+        note: Why the optimizer chose what it chose, for ``explain``.
     """
 
     uid: str
@@ -65,3 +69,5 @@ class Transformation:
     executor: str | None = None
     resources: Mapping[str, Any] = field(default_factory=dict)
     loop: str | None = None
+    counts_rounds: bool = False
+    note: str = ""

@@ -27,7 +27,7 @@ from sage.kernel.operators.operator import LiveOperator, Operator
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["FEEDBACK", "LoopHeadOperator", "LoopTailOperator"]
+__all__ = ["FEEDBACK", "FutureOperator", "LoopHeadOperator", "LoopTailOperator"]
 
 FEEDBACK = "feedback"
 
@@ -49,6 +49,17 @@ class LoopHeadOperator(Operator):
             rounds = loop.fresh("r")
             loop.line(f"{rounds} = 0")
             loop.riders["round"] = rounds
+
+
+@dataclass(frozen=True)
+class FutureOperator(Operator):
+    """A stream that is promised before it is built; passes on what comes back."""
+
+    kind = "future"
+    starts_chain = True
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """Nothing: the value stays what it is."""
 
 
 @dataclass(frozen=True)

@@ -151,8 +151,20 @@ class Loop:
         """Count the fate of the current record and go to the next one if ``condition`` holds."""
         self.block(f"if {condition}:", [f"{self.count(fate)} += 1", "continue"])
 
-    def each(self, iterator: str) -> None:
-        """Loop over an iterator (a name that was assigned); what follows is inside the loop."""
+    def each(self, iterator: str, *, rows: bool = False) -> None:
+        """Loop over an iterator (a name that was assigned); what follows is inside the loop.
+
+        Args:
+            iterator: Its name.
+            rows: Whether it gives rows, with riders of their own, instead of values.
+        """
+        if rows:
+            self._nesting = (*self._nesting, Nesting(self.index, iterator))
+            self.value = self.fresh()
+            self.riders = {name: self.fresh("r") for name in self.riders}
+            self.line(f"for {', '.join([self.value, *self.riders.values()])} in {iterator}:")
+            self._depth += 1
+            return
         nesting = Nesting(self.index, iterator, tuple(self.riders.values()))
         self._nesting = (*self._nesting, nesting)
         self.value = self.fresh()

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from sage.common.core.functions import MapFunction
 from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec, LiveFunction
-from sage.kernel.operators.operator import LiveOperator, Operator
+from sage.kernel.operators.operator import LiveOperator, Operator, Row
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
@@ -35,15 +35,21 @@ class BatchFailed(Exception):
 
     Attributes:
         records: The batch.
+        riders: What rode beside each record; empty if nothing does.
         cause: What was raised.
         again: Calls the function with the same batch once more.
     """
 
     def __init__(
-        self, records: list[Any], cause: Exception, again: Callable[[], Iterable[Any]]
+        self,
+        records: list[Any],
+        riders: list[tuple[Any, ...]],
+        cause: Exception,
+        again: Callable[[], Iterable[Any]],
     ) -> None:
         super().__init__(str(cause))
         self.records = records
+        self.riders = riders
         self.cause = cause
         self.again = again
 
@@ -57,6 +63,7 @@ class LiveBatches(LiveOperator):
         self._max_wait_s = None if operator.max_wait_ms is None else operator.max_wait_ms / 1000
         self._since: float | None = None
         self._buffer: list[Any] = []
+        self._riders: list[tuple[Any, ...]] = []
 
     @property
     def held(self) -> int:
@@ -77,17 +84,23 @@ class LiveBatches(LiveOperator):
         self._buffer.append(record)
         return self.on_due() if len(self._buffer) >= self.max_size else ()
 
+    def add_row(self, record: Any, *riders: Any) -> Iterable[Any]:
+        """The same for a record with riders; results are rows with the riders of their records."""
+        self._riders.append(riders)
+        return self.add(record)
+
     def on_due(self) -> Iterable[Any]:
         """Give the buffer to the function and return the results, Nones left out."""
         batch, self._buffer, self._since = self._buffer, [], None
-        return self._results(batch) if batch else ()
+        riders, self._riders = self._riders, []
+        return self._results(batch, riders) if batch else ()
 
     def finish(self) -> Iterable[Any]:
         """Yield the results of what is left."""
         yield from self.on_due()
         yield from super().finish()
 
-    def _results(self, batch: list[Any]) -> Iterable[Any]:
+    def _results(self, batch: list[Any], riders: list[tuple[Any, ...]]) -> Iterable[Any]:
         try:
             results = self.functions[0].call(batch)
             results = results if hasattr(results, "__len__") else list(results)
@@ -96,9 +109,13 @@ class LiveBatches(LiveOperator):
                     f"map_batches function returned {len(results)} results for {len(batch)} records"
                 )
         except Exception as error:
-            again = functools.partial(self._results, batch)
-            raise BatchFailed(batch, error, again) from error
-        kept = [result for result in results if result is not None]
+            again = functools.partial(self._results, batch, riders)
+            raise BatchFailed(batch, riders, error, again) from error
+        if riders:
+            pairs = zip(results, riders, strict=True)
+            kept = [Row((result, *beside)) for result, beside in pairs if result is not None]
+        else:
+            kept = [result for result in results if result is not None]
         self.statistics.empty += len(batch) - len(kept)
         return kept
 
@@ -132,6 +149,8 @@ class MapBatchesOperator(Operator):
         """An inner loop over what the buffer gives when it is full."""
         assert isinstance(live, LiveBatches)
         iterator, produced = loop.fresh("i"), loop.count("produced")
-        loop.line(f"{iterator} = iter({loop.bind(live.add)}({loop.value}))")
-        loop.each(iterator)
+        add = loop.bind(live.add_row if loop.riders else live.add)
+        row = ", ".join([loop.value, *loop.riders.values()])
+        loop.line(f"{iterator} = iter({add}({row}))")
+        loop.each(iterator, rows=bool(loop.riders))
         loop.line(f"{produced} += 1")

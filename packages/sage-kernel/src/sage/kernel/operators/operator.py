@@ -23,7 +23,7 @@ from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["LiveOperator", "Operator", "SideOutput"]
+__all__ = ["LiveOperator", "Operator", "Row", "SideOutput"]
 
 
 class SideOutput(Protocol):
@@ -34,6 +34,12 @@ class SideOutput(Protocol):
 
     def append(self, value: Any) -> None:
         """Add a record that has no riders."""
+
+
+class Row(tuple[Any, ...]):
+    """A record with its riders, where a life-cycle method emits both."""
+
+    __slots__ = ()
 
 
 class LiveOperator:

@@ -7,6 +7,11 @@ from collections import Counter
 from sage.common.errors import Problem
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.stream_graph import StreamGraph
+from sage.kernel.graph.transformation import Transformation
+from sage.kernel.operators.gather import GatherOperator
+from sage.kernel.operators.iterate import FutureOperator
+from sage.kernel.operators.join import JoinOperator
+from sage.kernel.operators.map_batches import MapBatchesOperator
 
 __all__ = ["validate"]
 
@@ -33,6 +38,24 @@ def validate(graph: StreamGraph) -> StreamGraph:
                     f"parallelism must be at least 1, got {transformation.parallelism}",
                 )
             )
+        problems += _loop_problems(transformation)
+        if isinstance(transformation.operator, FutureOperator) and not transformation.inputs:
+            hint = "was promised by from_future and never filled; call stream.fill_future(future)"
+            problems.append(Problem(transformation.name, hint))
     if problems:
         raise GraphError(f"the pipeline {graph.name!r} cannot run", problems=problems)
     return graph
+
+
+def _loop_problems(transformation: Transformation) -> list[Problem]:
+    """An operator of a loop must not hold records until the end of an input that waits for them."""
+    operator = transformation.operator
+    if transformation.loop is None:
+        return []
+    if isinstance(operator, MapBatchesOperator) and operator.max_wait_ms is None:
+        return [Problem(transformation.name, "inside a loop map_batches needs max_wait_ms")]
+    if isinstance(operator, GatherOperator) and operator.timeout_s is None:
+        return [Problem(transformation.name, "inside a loop gather needs timeout_s")]
+    if isinstance(operator, JoinOperator) and operator.how != "inner":
+        return [Problem(transformation.name, f"inside a loop a {operator.how} join cannot end")]
+    return []

@@ -10,9 +10,10 @@ buffer; where an operator raised, the loop went on behind the failing record, in
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import length_hint
+from types import MappingProxyType
 from typing import Any
 
 from sage.kernel.config import ErrorPolicy
@@ -20,7 +21,7 @@ from sage.kernel.errors import JobFailedError
 from sage.kernel.graph.transformation import Transformation
 from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.operators.map_batches import BatchFailed
-from sage.kernel.operators.operator import LiveOperator
+from sage.kernel.operators.operator import LiveOperator, Row
 from sage.kernel.runtime.chain_compiler import CompiledLoop, Failure, compile_loop
 from sage.kernel.runtime.channel import Batch
 from sage.kernel.runtime.output import Columns, OutputEdge
@@ -150,9 +151,24 @@ class Chain:
             root.main.columns.extend(batch)
         self._deliver(root)
 
-    def set_aside(self, node: Node, record: Any, error: Exception, attempts: int) -> None:
-        """Do what the operator's policy says with a record that failed for good."""
-        set_aside(node, record, error, attempts, self._dead_letter)
+    def set_aside(
+        self,
+        node: Node,
+        record: Any,
+        error: Exception,
+        attempts: int,
+        riders: Mapping[str, Any] = MappingProxyType({}),
+    ) -> None:
+        """Do what the operator's policy says with a record that failed for good.
+
+        A record that belongs to a caller's request fails that request, and never the job.
+        """
+        request = riders.get("request")
+        if request is not None:
+            node.statistics.skipped += 1
+            request.fail(_failure(node, record, error, attempts))
+        else:
+            set_aside(node, record, error, attempts, self._dead_letter)
 
     def finish(self) -> None:
         """Let every operator say what it still holds, inputs before what reads them."""
@@ -229,12 +245,14 @@ class Chain:
 
     def _emit_one(self, segment: Segment, index: int, node: Node, record: Any) -> None:
         node.statistics.flushed += 1
+        layout = segment.layout_at(index + 1)
+        row = record if type(record) is Row else (record, *(None for _ in layout))
         if index + 1 < len(segment.nodes):
-            missing = (None,) * len(segment.layout_at(index + 1))
-            row = (record, *missing) if missing else record
-            self._drive(segment, index + 1, 0, iter((row,)))
+            self._drive(segment, index + 1, 0, iter((row if layout else record,)))
         elif segment.main is not None:
-            segment.main.columns.append(record)
+            beside = dict(zip(layout, row[1:], strict=True))
+            columns = segment.main.columns
+            columns.append_row((row[0], *(beside.get(name) for name in columns.layout)))
 
     def _rescue_batch(self, segment: Segment, index: int, failed: BatchFailed) -> None:
         """Apply the policy to every record of a batch whose function raised."""
@@ -254,7 +272,8 @@ class Chain:
             for record in results:
                 self._emit_one(segment, index, node, record)
             return
-        if node.policy.action == "fail":
+        layout = segment.layout_at(index)
+        if node.policy.action == "fail" and "request" not in layout:
             node.statistics.failed += len(failed.records)
             raise JobFailedError(
                 node.transformation.name,
@@ -263,8 +282,10 @@ class Chain:
                 has_record=True,
                 attempts=attempts,
             ) from failed.cause
-        for record in failed.records:
-            self.set_aside(node, record, failed.cause, attempts)
+        beside = failed.riders or [()] * len(failed.records)
+        for record, row in zip(failed.records, beside, strict=True):
+            riders = dict(zip(layout, row, strict=False))
+            self.set_aside(node, record, failed.cause, attempts, riders)
 
     def _drive(
         self, segment: Segment, start: int, input_index: int, records: Iterable[Any]
@@ -313,7 +334,8 @@ class Chain:
             node.statistics.retries += 1
             last = self._attempt(segment, index, input_index if index == 0 else 0, failure)
         if last is not None:
-            self.set_aside(node, failure.value, last, attempts)
+            riders = dict(zip(failure.layout, failure.riders, strict=True))
+            self.set_aside(node, failure.value, last, attempts, riders)
 
     def _attempt(
         self, segment: Segment, index: int, input_index: int, failure: Failure
@@ -348,9 +370,13 @@ def set_aside(
         dead_letter(node, record, error, attempts)
     else:
         node.statistics.failed += 1
-        raise JobFailedError(
-            node.transformation.name, error, record=record, has_record=True, attempts=attempts
-        ) from error
+        raise _failure(node, record, error, attempts) from error
+
+
+def _failure(node: Node, record: Any, error: Exception, attempts: int) -> JobFailedError:
+    return JobFailedError(
+        node.transformation.name, error, record=record, has_record=True, attempts=attempts
+    )
 
 
 class _Counted:

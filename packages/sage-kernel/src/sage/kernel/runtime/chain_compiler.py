@@ -108,7 +108,7 @@ def compile_loop(
     if out is not None:
         loop.line(f"{loop.bind(out.values.append, 'out')}({loop.value})")
         for name, rider in zip(out.layout, out.riders, strict=True):
-            loop.line(f"{loop.bind(rider.append, 'out')}({loop.riders[name]})")
+            loop.line(f"{loop.bind(rider.append, 'out')}({loop.riders.get(name)})")
     source = loop.finished(statistics.__getitem__)
     make = _factory(source.text)
     return CompiledLoop(source, make(**source.bound))

@@ -138,6 +138,7 @@ class Channel:
         edge: Upstream and downstream, for metrics.
         loop: Counts what is inside the loop that the receiver belongs to.
         feeds_back: Whether it closes a loop.
+        enters_loop: Whether it leads into a loop from outside.
     """
 
     def __init__(
@@ -149,9 +150,11 @@ class Channel:
         *,
         loop: LoopTracker | None = None,
         feeds_back: bool = False,
+        enters_loop: bool = False,
     ) -> None:
         self.loop = loop
         self.feeds_back = feeds_back
+        self.enters_loop = enters_loop
         self.mailbox = mailbox
         self.input_index = input_index
         self.edge = edge

@@ -51,9 +51,12 @@ class Columns:
 
     def append(self, value: object) -> None:
         """Add one value that has no riders: None stands in for each."""
-        self.values.append(value)
-        for rider in self.riders:
-            rider.append(None)
+        self.append_row((value, *(None for _ in self.riders)))
+
+    def append_row(self, row: Sequence[object]) -> None:
+        """Add one value with its riders."""
+        for column, item in zip((self.values, *self.riders), row, strict=True):
+            column.append(item)
 
 
 class OutputEdge:

@@ -98,7 +98,15 @@ class Task:
         self._linger_s = config.linger_ms / 1000
         self._host = host
         self._loop = loop
+        self._waiting_for = sum(not channel.feeds_back for channel in inputs)
         self._heads_loop = any(channel.feeds_back for channel in inputs)
+        self._entries = sum(channel.enters_loop for channel in inputs)
+        self._held_in_loop = 0
+        if loop is not None:
+            if self._entries:
+                loop.add()  # a loop is not empty for good while more can still enter it
+            if self._heads_loop and mailbox is not None:
+                loop.watch(mailbox)
         self._max_in_loop = 2 * config.channel_batches
         self._held_back: deque[tuple[Channel, Batch]] = deque()
         self._size = 1
@@ -213,31 +221,25 @@ class Task:
 
     def _serve_mailbox(self) -> None:
         assert self.mailbox is not None
-        waiting_for = sum(not channel.feeds_back for channel in self.inputs)
-        if self._heads_loop and self._loop is not None:
-            # The loop cannot be empty for good before every head has seen the end of its inputs.
-            self._loop.watch(self.mailbox)
-            self._loop.add()
-        while True:
-            if not waiting_for and self._all_worked_off():
-                return
-            got = self.mailbox.get(0) or self._rest()
-            if got is not None:
-                channel, item = got
-                if isinstance(item, Batch) and channel is not None:
-                    self._held_back.append((channel, item))
-                elif isinstance(item, EndOfInput) and channel is not None:
-                    waiting_for -= not channel.feeds_back
-                    if not waiting_for:
-                        self._inputs_ended()
+        while self._waiting_for or not self._all_worked_off():
+            self._receive(self.mailbox.get(0) or self._rest())
             self._take_results()
             self._admit()
             self._tick()
             self._pass_on(at_once=self.mailbox.empty)
 
-    def _inputs_ended(self) -> None:
-        if self._heads_loop and self._loop is not None:
-            self._loop.remove()
+    def _receive(self, got: tuple[Channel | None, object] | None) -> None:
+        """Put a batch among those to be worked off, or count an input that has ended."""
+        channel, item = got or (None, None)
+        if channel is None:
+            return
+        if isinstance(item, Batch):
+            self._held_back.append((channel, item))
+        elif isinstance(item, EndOfInput):
+            self._waiting_for -= not channel.feeds_back
+            self._entries -= channel.enters_loop
+            if channel.enters_loop and not self._entries and self._loop is not None:
+                self._loop.remove()
 
     def _all_worked_off(self) -> bool:
         if self._held_back:
@@ -265,12 +267,12 @@ class Task:
                 self._held_back.appendleft((channel, rest))
                 return
             if self._loop is not None:
-                self._pass_on(at_once=True)  # what came of it counts before it stops counting
+                self._settle(self._loop)  # what came of it counts before it stops counting
             channel.done_with()
 
     def _is_full_for(self, channel: Channel) -> bool:
         """Whether a loop has so much under way that nothing new may enter."""
-        if not self._heads_loop or channel.feeds_back or self._loop is None:
+        if not channel.enters_loop or self._loop is None:
             return False
         return self._loop.under_way > self._max_in_loop + len(self._held_back)
 
@@ -302,7 +304,8 @@ class Task:
         for outcome in outcomes:
             node.statistics.retries += outcome.attempts - 1
             if outcome.error is not None:
-                self.chain.set_aside(node, outcome.record, outcome.error, outcome.attempts)
+                beside = dict(zip(self.chain.root.layouts[0], outcome.riders, strict=True))
+                self.chain.set_aside(node, outcome.record, outcome.error, outcome.attempts, beside)
             elif not outcome.results:
                 node.statistics.empty += 1
             for result in outcome.results:
@@ -314,8 +317,18 @@ class Task:
         self.working_since = None
         self.clock.busy_s += time.monotonic() - started
         if self._loop is not None:
-            self._pass_on(at_once=True)
+            self._settle(self._loop)
             self._loop.remove(len(outcomes))
+
+    def _settle(self, loop: LoopTracker) -> None:
+        """Send everything on, and let the loop count what operators still hold."""
+        self._pass_on(at_once=True)
+        held = sum(node.live.held for node in self.chain.nodes)
+        change, self._held_in_loop = held - self._held_in_loop, held
+        if change > 0:
+            loop.add(change)
+        elif change < 0:
+            loop.remove(-change)
 
     def _rest(self) -> tuple[Channel | None, object] | None:
         assert self.mailbox is not None
@@ -366,3 +379,5 @@ class Task:
         due_s = self.chain.due_s()
         if due_s is not None and due_s <= time.monotonic():
             self.chain.tick()
+            if self._loop is not None:
+                self._settle(self._loop)

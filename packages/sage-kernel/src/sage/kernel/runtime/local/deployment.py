@@ -9,6 +9,7 @@ from sage.kernel.config import EngineConfig
 from sage.kernel.errors import KeyRefusedError
 from sage.kernel.graph.job_graph import JobGraph, JobVertex
 from sage.kernel.graph.transformation import Edge, Partitioning, Transformation
+from sage.kernel.operators.requests import REQUESTS
 from sage.kernel.operators.source import SourceOperator
 from sage.kernel.runtime.chain import Chain, DeadLetterHandler, Node, Outlet, Segment, set_aside
 from sage.kernel.runtime.channel import Channel, LoopTracker, Mailbox
@@ -52,6 +53,7 @@ class Deployment:
         self._interrupted = interrupted
         self._hosts = hosts
         self._trackers: dict[str, LoopTracker] = {}
+        self._served = graph.stream_graph.downstream_of(REQUESTS)
         self._mailboxes = {
             (v.id, i): Mailbox()
             for v in graph.vertices
@@ -89,7 +91,8 @@ class Deployment:
             source = self._node(vertex.head, vertex)
             root = self._after_source(vertex, subtask)
         else:
-            layouts = tuple(self._layout(edge, vertex.head) for edge in vertex.head.inputs)
+            by_input = {e.input_index: self._layout(e, vertex.head) for e in vertex.head.inputs}
+            layouts = tuple(by_input.get(i, ()) for i in range(max(by_input) + 1))
             root = self._segment(vertex, subtask, vertex.head, layouts)
         chain = Chain(root, dead_letter=self._dead_letter, interrupted=self._interrupted)
         return source, chain
@@ -196,7 +199,8 @@ class Deployment:
             _UNLIMITED if goes_round else self._config.channel_batches,
             (upstream.name, to.head.name),
             loop=self._tracker(to.head),
-            feeds_back=edge.tag == "feedback",
+            feeds_back=edge.closes_loop,
+            enters_loop=to.head.loop is not None and not goes_round,
         )
         self._channels[at].append(channel)
         return channel
@@ -205,8 +209,10 @@ class Deployment:
         """Which riders an edge carries: the key behind ``key_by``, the round inside a loop."""
         upstream = self._graph.stream_graph[edge.upstream]
         layout: tuple[str, ...] = ()
-        if upstream.loop is not None and upstream.loop == to.loop:
-            layout = ("round",)
+        if upstream.uid in self._served:
+            layout = ("request",)
+        if upstream.loop is not None and upstream.loop == to.loop and to.counts_rounds:
+            layout = (*layout, "round")
         if upstream.operator.kind in ("key_by", "single_key"):
             layout = (*layout, "key")
         return layout
