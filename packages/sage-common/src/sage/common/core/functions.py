@@ -44,10 +44,11 @@ __all__ = [
 
 T = TypeVar("T")
 U = TypeVar("U")
-K = TypeVar("K")
 L = TypeVar("L")
 R = TypeVar("R")
 A = TypeVar("A")
+T_contra = TypeVar("T_contra", contravariant=True)
+U_co = TypeVar("U_co", covariant=True)
 
 
 class StopSignal:
@@ -157,7 +158,7 @@ class BatchFunction(Function, ABC, Generic[T]):
         """Return the next record; None or a `StopSignal` ends the source."""
 
 
-class MapFunction(Function, ABC, Generic[T, U]):
+class MapFunction(Function, ABC, Generic[T_contra, U_co]):
     """One record in, one record or nothing out.
 
     Example:
@@ -169,31 +170,31 @@ class MapFunction(Function, ABC, Generic[T, U]):
     """
 
     @abstractmethod
-    def map(self, record: T) -> U | None:
+    def map(self, record: T_contra) -> U_co | None:
         """Return the record that replaces ``record``, or None for no output."""
 
 
-class FilterFunction(Function, ABC, Generic[T]):
+class FilterFunction(Function, ABC, Generic[T_contra]):
     """Keeps the records for which it says yes."""
 
     @abstractmethod
-    def filter(self, record: T) -> bool:
+    def filter(self, record: T_contra) -> bool:
         """Return something true to keep the record."""
 
 
-class FlatMapFunction(Function, ABC, Generic[T, U]):
+class FlatMapFunction(Function, ABC, Generic[T_contra, U_co]):
     """One record in, any number out."""
 
     @abstractmethod
-    def flat_map(self, record: T) -> Iterable[U] | None:
+    def flat_map(self, record: T_contra) -> Iterable[U_co] | None:
         """Return the records that replace ``record``. A ``str`` is refused, not split."""
 
 
-class KeyByFunction(Function, ABC, Generic[T, K]):
+class KeyByFunction(Function, ABC, Generic[T_contra, U_co]):
     """Says which key a record belongs to."""
 
     @abstractmethod
-    def get_key(self, record: T) -> K:
+    def get_key(self, record: T_contra) -> U_co:
         """Return the key: str, bytes, int, bool, float, date, UUID, Enum, or a tuple of these."""
 
 
@@ -225,14 +226,14 @@ class AggregateFunction(Function, ABC, Generic[T, A, R]):
         """Return one accumulator for both, as session windows need it."""
 
 
-class ProcessFunction(Function, ABC, Generic[T, U]):
+class ProcessFunction(Function, ABC, Generic[T_contra, U_co]):
     """The general function: state, timers, timestamps and side outputs through ``ctx``."""
 
     @abstractmethod
-    def process(self, record: T, ctx: Any) -> Iterable[U] | None:
+    def process(self, record: T_contra, ctx: Any) -> Iterable[U_co] | None:
         """Return the records that come of ``record``; side outputs go to ``ctx.output``."""
 
-    def on_timer(self, timestamp_s: float, ctx: Any) -> Iterable[U] | None:
+    def on_timer(self, timestamp_s: float, ctx: Any) -> Iterable[U_co] | None:
         """Return the records that come of a timer that fired."""
         return None
 
@@ -249,19 +250,19 @@ class JoinFunction(Function, ABC, Generic[L, R, U]):
         """Return the joined record, or None for no output; an absent side is None."""
 
 
-class AsyncMapFunction(Function, ABC, Generic[T, U]):
+class AsyncMapFunction(Function, ABC, Generic[T_contra, U_co]):
     """A map whose work is awaited, many records at a time."""
 
     @abstractmethod
-    async def map(self, record: T) -> U | None:
+    async def map(self, record: T_contra) -> U_co | None:
         """Return the record that replaces ``record``, or None for no output."""
 
 
-class SinkFunction(Function, ABC, Generic[T]):
+class SinkFunction(Function, ABC, Generic[T_contra]):
     """Where records go."""
 
     @abstractmethod
-    def write(self, record: T) -> None:
+    def write(self, record: T_contra) -> None:
         """Take one record."""
 
     def flush(self) -> None:

@@ -10,17 +10,14 @@ import functools
 import inspect
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.job import Job, JobResult
 from sage.kernel.api.lifetime import forget_job, keep_alive, stopping_on_interrupt
 from sage.kernel.api.options import split_options
-from sage.kernel.api.service import PipelineService
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import GraphError
-from sage.kernel.graph.explain import Plan
-from sage.kernel.graph.rewriting import served
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.graph.transformation import Edge, Transformation
 from sage.kernel.operators.function_spec import SINK, FunctionSpec
@@ -31,12 +28,13 @@ from sage.kernel.operators.iterate import (
     LoopTailOperator,
 )
 from sage.kernel.operators.operator import Operator
-from sage.kernel.operators.requests import RequestQueue
 from sage.kernel.operators.sink import SinkOperator
 from sage.kernel.operators.source import SourceOperator
-from sage.kernel.optimizer.ruleset import optimize
-from sage.kernel.runtime.local.run import LocalRun
-from sage.kernel.runtime.services import ServiceFactory, Services
+
+if TYPE_CHECKING:
+    from sage.kernel.api.service import PipelineService
+    from sage.kernel.graph.explain import Plan
+    from sage.kernel.runtime.services import ServiceFactory
 
 __all__ = ["Environment"]
 
@@ -124,6 +122,9 @@ class Environment:
             demo: 1 task
             [0] collection → abs → print
         """
+        from sage.kernel.graph.explain import Plan
+        from sage.kernel.optimizer.ruleset import optimize
+
         return Plan(optimize(self.graph(), inline=self.config.inline))
 
     def graph(self) -> StreamGraph:
@@ -192,6 +193,10 @@ class Environment:
             ...     service.call(21)
             42
         """
+        from sage.kernel.api.service import PipelineService
+        from sage.kernel.graph.rewriting import served
+        from sage.kernel.operators.requests import RequestQueue
+
         queue = RequestQueue()
         job = self._job_of(served(self.graph(), stream, queue))
         keep_alive(job, bounded=False)
@@ -342,6 +347,11 @@ class Environment:
                 forget_job(job)
 
     def _job_of(self, graph: StreamGraph) -> Job:
+        # Optimizer and runtime are imported when something runs: building needs neither.
+        from sage.kernel.optimizer.ruleset import optimize
+        from sage.kernel.runtime.local.run import LocalRun
+        from sage.kernel.runtime.services import Services
+
         job_graph = optimize(graph, inline=self.config.inline)
         run = LocalRun(job_graph, self.config, Services(dict(self._services)))
         return Job(self.name, run, self._job_of)

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.errors import JobCancelledError, JobError, JobTimeoutError
-from sage.kernel.graph.rewriting import replayed
-from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.metrics.snapshot import EdgeMetrics, JobMetrics, subtask_metrics, summed
-from sage.kernel.runtime.dead_letters import DeadLetter
-from sage.kernel.runtime.local.run import LocalRun, RunState
+from sage.kernel.runtime.run_state import RunState
 
 if TYPE_CHECKING:
+    from sage.kernel.graph.stream_graph import StreamGraph
+    from sage.kernel.runtime.dead_letters import DeadLetter
+    from sage.kernel.runtime.local.run import LocalRun
     from sage.kernel.runtime.task import Task
 
 __all__ = ["Job", "JobResult"]
@@ -112,6 +112,8 @@ class Job:
             JobError: if the job still runs; wait for its end first.
             GraphError: if an operator with several inputs set a record aside.
         """
+        from sage.kernel.graph.rewriting import replayed
+
         if self.status == "running" or self._job_of is None:
             raise JobError(f"job {self.name!r} is {self.status}; wait() for its end, then replay")
         graph = self._run.graph.stream_graph

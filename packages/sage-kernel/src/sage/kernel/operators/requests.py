@@ -5,8 +5,8 @@ as a column, through every operator and exchange, so an answer needs no id in th
 
 A pipeline may drop a record, and then nobody would answer. No operator has to know: the column is
 what keeps a request alive, so when the last record that came of it is gone, the request is gone
-too, and its last act is to answer "nothing". (This leans on CPython's reference counting: a request is
-finalized the moment that nothing refers to it.)
+too, and its last act is to answer "nothing". (This leans on CPython's reference counting: a request
+is finalized the moment that nothing refers to it.)
 """
 
 from __future__ import annotations

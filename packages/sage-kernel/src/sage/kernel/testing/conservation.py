@@ -1,7 +1,7 @@
 """Checks that no record of a job is lost, doubled or counted twice.
 
-What is checked is what ``job.metrics()`` promises: each record that an operator received has exactly
-one fate, and each edge conserves.
+What is checked is what ``job.metrics()`` promises: each record that an operator received has
+exactly one fate, and each edge conserves.
 """
 
 from __future__ import annotations

@@ -69,7 +69,11 @@ class ReferenceStream:
     def flat_map(self, function: Function, name: str = "") -> ReferenceStream:
         """One record in, any number out."""
         given = [list(function(record) or ()) for record in self.records]
-        return self._gave(name, sum(given, []), no_output=sum(not items for items in given))
+        return self._gave(
+            name,
+            [item for items in given for item in items],
+            no_output=sum(not items for items in given),
+        )
 
     def map_batches(self, function: Function, max_size: int, name: str = "") -> ReferenceStream:
         """Lists of at most so many records; which records share a list is not promised."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import threading
 import time
-from enum import Enum
 from typing import Any
 
 from sage.kernel.config import EngineConfig
@@ -19,20 +18,11 @@ from sage.kernel.runtime.channel import ChannelClosed
 from sage.kernel.runtime.dead_letters import DeadLetter, DeadLetters
 from sage.kernel.runtime.local.deployment import Deployment
 from sage.kernel.runtime.local.hosting import LocalHosts
+from sage.kernel.runtime.run_state import RunState
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.task import Task
 
-__all__ = ["LocalRun", "RunState"]
-
-
-class RunState(Enum):
-    """Where a job stands."""
-
-    CREATED = "created"
-    RUNNING = "running"
-    FINISHED = "finished"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
+__all__ = ["LocalRun"]
 
 
 class LocalRun:
