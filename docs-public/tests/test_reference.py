@@ -1,0 +1,72 @@
+"""The reference pages name everything that there is, and nothing else."""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+from sage.common.config import config_schema
+from sage.common.errors import SageError
+from sage.common.registry import registry
+from sage.kernel import Job, KeyedStream, LocalEnvironment
+from sage.kernel.config import EngineConfig
+
+REFERENCE = Path(__file__).resolve().parents[1] / "reference"
+RAISING = (
+    "sage.cli.failure",
+    "sage.cli.script",
+    "sage.kernel.errors",
+    "sage.libs.embedding.weights",
+    "sage.tools.repository",
+)
+# What the engine's own layers call.
+NO_VERBS = {"add_operator", "add_loop", "edge", "env", "uid", "graph", "config", "name"}
+
+
+def page(name: str) -> str:
+    return (REFERENCE / name).read_text(encoding="utf-8")
+
+
+def errors(cls: type[SageError] = SageError) -> set[type[SageError]]:
+    below = {sub for sub in cls.__subclasses__() if sub.__module__.startswith("sage.")}
+    return {cls}.union(*(errors(sub) for sub in below))
+
+
+def test_every_error_code_is_listed() -> None:
+    """The page of error codes lists each code with its class."""
+    for module in RAISING:
+        importlib.import_module(module)
+    listed = set(re.findall(r"^\| `([a-z-]+)` \| `(\w+)` \|", page("error-codes.md"), re.MULTILINE))
+    assert listed == {(error.code, error.__name__) for error in errors() if "code" in vars(error)}
+
+
+@pytest.mark.parametrize("group", ["sources", "sinks", "operators"])
+def test_every_component_is_listed_with_its_options(group: str) -> None:
+    """The page of operators has a row for each component that names its class and options."""
+    text = page("operators.md")
+    for name in registry(group):
+        component = registry(group).get(name)
+        row = re.search(rf"^\| `{name}` \| `{component.__name__}` \|.*$", text, re.MULTILINE)
+        assert row is not None, name
+        options = config_schema(component)["properties"]
+        assert not [option for option in options if f"`{option}`" not in row[0]], name
+
+
+@pytest.mark.parametrize("cls", [LocalEnvironment, KeyedStream, Job])
+def test_every_verb_is_listed(cls: type) -> None:
+    """The page of verbs names each public method of environments, streams and jobs."""
+    text = page("verbs.md")
+    public = {name for name, _ in inspect.getmembers(cls) if not name.startswith("_")}
+    for verb in public - NO_VERBS:
+        assert re.search(rf"`(?:job\.)?{verb}(?:\(|`)", text), verb
+
+
+def test_every_option_of_an_environment_is_listed() -> None:
+    """The page of options has a row for each option of the engine, and for no other."""
+    table = page("configuration.md").partition("## Environment variables")[0]
+    listed = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+    assert sorted(listed) == sorted(EngineConfig.__dataclass_fields__)
