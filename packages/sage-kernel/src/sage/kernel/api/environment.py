@@ -198,7 +198,7 @@ class Environment:
         from sage.kernel.operators.requests import RequestQueue
 
         queue = RequestQueue()
-        job = self._job_of(served(self.graph(), stream, queue))
+        job = self._job_of(served(self.graph(), stream and stream.edge(0), queue))
         keep_alive(job, bounded=False)
         job._run.start()
         return PipelineService(job, queue)

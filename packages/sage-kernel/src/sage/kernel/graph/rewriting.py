@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.stream_graph import StreamGraph
@@ -13,24 +13,21 @@ from sage.kernel.operators.requests import AnswerOperator, RequestQueue, Request
 from sage.kernel.operators.sink import SinkOperator
 from sage.kernel.operators.source import SourceOperator
 
-if TYPE_CHECKING:
-    from sage.kernel.api.datastream import DataStream
-
 __all__ = ["replayed", "served"]
 
 
-def served(graph: StreamGraph, stream: DataStream[Any] | None, queue: RequestQueue) -> StreamGraph:
+def served(graph: StreamGraph, answers: Edge | None, queue: RequestQueue) -> StreamGraph:
     """Return the plan with its source replaced by requests and its sink by answers.
 
     Args:
         graph: The plan.
-        stream: Whose records are the answers; None means what the only sink reads.
+        answers: What the answers are read from; None means what the only sink reads.
         queue: Where requests come from.
 
     Raises:
         GraphError: if there is not exactly one source, or not exactly one stream to answer with.
     """
-    answers = stream.edge(0) if stream is not None else _only_end(graph)
+    answers = answers or _only_end(graph)
     part = graph.upstream_of({answers.upstream})
     sources = [t for t in part if isinstance(t.operator, SourceOperator)]
     if len(sources) != 1:
