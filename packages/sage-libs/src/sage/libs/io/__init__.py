@@ -6,6 +6,7 @@ Not here: how a document's format is read (``sage.libs.documents``) and how a so
 Layout:
     source      `FileSource`: lines
     tables      `JsonlSource`, `CsvSource`: rows
+    parquet     `ParquetSource`: rows, of a columnar file
     directory   `DirectorySource`, `ChunkedFileSource`: paths and chunks of documents
     sources     all the sources under one name
     sink        `FileSink`, `TerminalSink`
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         DirectorySource,
         FileSource,
         JsonlSource,
+        ParquetSource,
     )
 
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "FileSink",
     "FileSource",
     "JsonlSource",
+    "ParquetSource",
     "TerminalSink",
 ]
 
