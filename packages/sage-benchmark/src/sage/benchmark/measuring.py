@@ -1,9 +1,9 @@
 """What the worker processes have in common: the clock, the collector's policy, digests.
 
 Policy of the throughput rows, the same for everybody: the input is made before the clock starts;
-one warm-up on a small part of it (code is specialized, clusters are started); ``gc.collect()``; then
-the clock runs from the building of the pipeline to the return of the call that ran it, with the
-garbage collector on as in any program. Imports, input and checks are not timed.
+one warm-up on a small part of it (code is specialized, clusters are started); ``gc.collect()``;
+then the clock runs from the building of the pipeline to the return of the call that ran it, with
+the garbage collector on as in any program. Imports, input and checks are not timed.
 """
 
 from __future__ import annotations

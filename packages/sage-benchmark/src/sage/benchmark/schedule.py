@@ -94,15 +94,17 @@ def measure_row(
     result = RowResult(
         row, row.quick_size if quick else row.size, rounds, [_entry(c) for c in contestants]
     )
-    with tempfile.TemporaryDirectory(prefix="sage-bench-") as scratch:
-        with row.surroundings(scratch) as parameters:
-            for number in range(1, rounds + 1):
-                for entry in _turns(result.entries, number):
-                    if progress is not None:
-                        progress(row, entry.contestant, number)
-                    request = _request(row, entry.contestant, result.size, number == 1, scratch)
-                    request["parameters"] = dict(parameters)
-                    _run_once(entry, request)
+    with (
+        tempfile.TemporaryDirectory(prefix="sage-bench-") as scratch,
+        row.surroundings(scratch) as parameters,
+    ):
+        for number in range(1, rounds + 1):
+            for entry in _turns(result.entries, number):
+                if progress is not None:
+                    progress(row, entry.contestant, number)
+                request = _request(row, entry.contestant, result.size, number == 1, scratch)
+                request["parameters"] = dict(parameters)
+                _run_once(entry, request)
     if row.compares_output:
         _compare(result)
     return result

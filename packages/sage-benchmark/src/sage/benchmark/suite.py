@@ -6,7 +6,7 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sage.benchmark.report import Report
@@ -81,7 +81,7 @@ class Suite:
         Raises:
             ConfigError: if a row is unknown.
         """
-        started_at = datetime.now(timezone.utc).isoformat(timespec="seconds")
+        started_at = datetime.now(UTC).isoformat(timespec="seconds")
         started = time.perf_counter()
         results = [
             measure_row(row, rounds=rounds, peers=peers, quick=quick, progress=progress)

@@ -1,8 +1,9 @@
-"""One contestant, once, in a process of its own: ``python -m sage.benchmark.worker REQUEST RESULT``.
+"""One contestant, once, in a process of its own.
 
-The request is JSON (`sage.benchmark.row.Request`), the result is written to a file, because peers
-print what they like. It imports nothing of SAGE's engine itself, so that a peer can run in another
-interpreter that has only the peer; and little at all, because one row counts the start-up.
+It is started as ``python -m sage.benchmark.worker REQUEST RESULT``. The request is JSON
+(`sage.benchmark.row.Request`); the result is written to a file, because peers print what they like.
+It imports nothing of SAGE's engine itself, so that a peer can run in another interpreter that has
+only the peer; and little at all, because one row counts the start-up.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from sage.benchmark.workloads.w1_stateless import STEPS as W1_STEPS
@@ -23,7 +23,7 @@ def _source(next_batch: Callable[[], list[Any]], next_awake: Callable[[], Any]) 
     """A source with one partition; ``next_batch`` raises StopIteration at the end."""
     from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
 
-    class Partition(StatefulSourcePartition):
+    class Partition(StatefulSourcePartition):  # type: ignore[misc]
         def next_batch(self) -> list[Any]:
             return next_batch()
 
@@ -33,7 +33,7 @@ def _source(next_batch: Callable[[], list[Any]], next_awake: Callable[[], Any]) 
         def snapshot(self) -> None:
             return None
 
-    class Source(FixedPartitionedSource):
+    class Source(FixedPartitionedSource):  # type: ignore[misc]
         def list_parts(self) -> list[str]:
             return ["only"]
 
@@ -56,11 +56,11 @@ def _slices(records: Sequence[Any], size: int = BATCH) -> Any:
 def _sink(write: Callable[[list[Any]], Any]) -> Any:
     from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-    class Partition(StatelessSinkPartition):
+    class Partition(StatelessSinkPartition):  # type: ignore[misc]
         def write_batch(self, items: list[Any]) -> None:
             write(items)
 
-    class Sink(DynamicSink):
+    class Sink(DynamicSink):  # type: ignore[misc]
         def build(self, step_id: str, worker_index: int, worker_count: int) -> Any:
             return Partition()
 
@@ -121,7 +121,7 @@ def w2_batched(records: Sequence[str]) -> list[tuple[str, int]]:
     """``stateful_batch``, whose logic gets the values of a key as a list."""
     from bytewax.operators import StatefulBatchLogic
 
-    class Count(StatefulBatchLogic):
+    class Count(StatefulBatchLogic):  # type: ignore[misc]
         def __init__(self, state: int | None) -> None:
             self.count = state or 0
 
@@ -182,7 +182,7 @@ def w5(ticker: Ticker, sink: Callable[[int], None]) -> None:
         return records
 
     def next_awake() -> datetime:
-        return datetime.now(timezone.utc) + timedelta(seconds=ticker.wait_s)
+        return datetime.now(UTC) + timedelta(seconds=ticker.wait_s)
 
     def body(op: Any, stream: Any) -> Any:
         for index, function in enumerate(W5_STEPS):

@@ -7,12 +7,12 @@ between two lines is the cost of what the second one adds.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from sage.benchmark.measuring import Pipeline, timed
+from sage.benchmark.measuring import Pipeline, digest, timed
 from sage.benchmark.row import Contestant, Figure, Request, Role, Row, Sample
-from sage.benchmark.workloads.w1_stateless import STEPS, by_hand, sage
+from sage.benchmark.workloads.w1_stateless import STEPS, by_hand, sage, sage_calling
 
 __all__ = ["BATCHES_ROW", "ROW", "measure", "measure_batches"]
 
@@ -106,8 +106,6 @@ def measure(contestant: Pipeline, request: Request) -> Sample:
     """Time one contestant; order is not compared, because two subtasks promise none."""
     sample, output = timed(contestant, list(range(request["size"])), WARM_UP)
     if request["verify"]:
-        from sage.benchmark.measuring import digest
-
         sample["digest"] = digest(output)
     return sample
 
@@ -130,7 +128,7 @@ def batches_across_tasks(size: int) -> Pipeline:
     return run
 
 
-def measure_batches(contestant: Any, request: Request) -> Sample:
+def measure_batches(contestant: Callable[[int], Pipeline], request: Request) -> Sample:
     """Time batches of 1 to 8,192; the cost of a batch is the slope over batches a record."""
     sample: Sample = {}
     for size in BATCHES:
@@ -143,7 +141,7 @@ def measure_batches(contestant: Any, request: Request) -> Sample:
 _HERE = "sage.benchmark.workloads.anatomy"
 
 
-def _entry(name: str, function: Pipeline, role: Role, note: str = "") -> Contestant:
+def _entry(name: str, function: Callable[..., Any], role: Role, note: str = "") -> Contestant:
     target = f"{function.__module__}:{function.__name__}"
     return Contestant(name=name, target=target, role=role, note=note)
 
@@ -161,6 +159,7 @@ ROW = Row(
         _entry("by hand, None checks, slices", with_slices, Role.LIMIT, "slices of 1,024"),
         _entry("by hand, list of operators", interpreted, Role.LIMIT, "no compiled chain"),
         _entry("SAGE", sage, Role.SAGE),
+        _entry("SAGE, no inlining", sage_calling, Role.SAGE),
         _entry("SAGE, generator", from_generator, Role.SAGE, "read on its own thread"),
         _entry("SAGE, a channel", across_tasks, Role.SAGE, "exchange at parallelism 1"),
         _entry("SAGE, two subtasks", two_subtasks, Role.SAGE, "threads, rebalanced"),
