@@ -8,26 +8,17 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.job import Job, JobResult
 from sage.kernel.api.lifetime import forget_job, keep_alive, stopping_on_interrupt
-from sage.kernel.api.options import split_options
-from sage.kernel.config import EngineConfig
+from sage.kernel.api.readers import NamedSources
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.stream_graph import StreamGraph
-from sage.kernel.graph.transformation import Edge, Transformation
+from sage.kernel.graph.transformation import Transformation
 from sage.kernel.operators.function_spec import SINK, FunctionSpec
-from sage.kernel.operators.iterate import (
-    FEEDBACK,
-    FutureOperator,
-    LoopHeadOperator,
-    LoopTailOperator,
-)
-from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.sink import SinkOperator
 from sage.kernel.operators.source import SourceOperator
 
@@ -41,7 +32,7 @@ __all__ = ["Environment"]
 T = TypeVar("T")
 
 
-class Environment:
+class Environment(NamedSources):
     """Builds and runs pipelines; use `LocalEnvironment` or `RemoteEnvironment`.
 
     Args:
@@ -50,10 +41,7 @@ class Environment:
     """
 
     def __init__(self, name: str = "local", config: Mapping[str, Any] | None = None) -> None:
-        self.name = name
-        self.config = EngineConfig.of(config)
-        self._transformations: list[Transformation] = []
-        self._open_loops: list[str] = []
+        super().__init__(name, config)
         self._services: dict[str, ServiceFactory] = {}
         self._job: Job | None = None
 
@@ -62,34 +50,6 @@ class Environment:
 
     def __exit__(self, *_: object) -> None:
         self.close()
-
-    def from_source(self, source: Any, *args: Any, **options: Any) -> DataStream[Any]:
-        """Start a stream at a source.
-
-        Args:
-            source: A `SourceFunction` or `BatchFunction` (class or instance), a generator function
-                or another callable that gives an iterable, or an iterable.
-            args: Config, if ``source`` is a class.
-            options: ``name``, ``uid``, ``parallelism``..., and keyword arguments of the class.
-        """
-        common, kwargs = split_options(options)
-        return self.add_operator(SourceOperator(source, args, kwargs), (), common)
-
-    def from_collection(self, records: Iterable[T], **options: Any) -> DataStream[T]:
-        """Start a stream at the items of an iterable.
-
-        Example:
-            >>> from sage.kernel import LocalEnvironment
-            >>> LocalEnvironment().from_collection(range(3)).collect()
-            [0, 1, 2]
-        """
-        if not isinstance(records, Iterable):
-            raise GraphError(f"from_collection wants an iterable, got {type(records).__name__}")
-        return self.from_source(records, **{"name": "collection", **options})
-
-    def from_batch(self, source: Any, *args: Any, **options: Any) -> DataStream[Any]:
-        """Start a stream at a `BatchFunction` or an iterable: a source that ends."""
-        return self.from_source(source, *args, **options)
 
     def register_service(self, name: str, service: Any, *args: Any, **kwargs: Any) -> None:
         """Make an object callable by every function, as ``self.call_service(name, ...)``.
@@ -107,10 +67,6 @@ class Environment:
         else:
             self._services[name] = lambda: service
 
-    def set_parallelism(self, parallelism: int) -> None:
-        """Set the number of subtasks of operators that are added from now on."""
-        self.config = EngineConfig.of({**_plain(self.config), "parallelism": parallelism})
-
     def explain(self) -> Plan:
         """Return the logical and the physical plan; ``str()`` of it is for people.
 
@@ -126,10 +82,6 @@ class Environment:
         from sage.kernel.optimizer.ruleset import optimize
 
         return Plan(optimize(self.graph(), inline=self.config.inline))
-
-    def graph(self) -> StreamGraph:
-        """Return the plan as it stands."""
-        return StreamGraph(self.name, tuple(self._transformations))
 
     def submit(self, autostop: bool = False) -> Job:
         """Start the pipeline and return at once.
@@ -216,112 +168,6 @@ class Environment:
             self._job._run.join(5)
             self._job = None
 
-    def add_operator(
-        self, operator: Operator, inputs: tuple[Edge, ...], options: Mapping[str, Any]
-    ) -> DataStream[Any]:
-        """Add an operator to the plan and return its stream; verbs are made of this."""
-        number = len(self._transformations)
-        name = options.get("name") or self._fresh_name(operator.label)
-        self._transformations.append(
-            Transformation(
-                uid=options.get("uid") or f"{number}-{operator.kind}",
-                name=name,
-                operator=operator,
-                inputs=inputs,
-                parallelism=self._parallelism(operator, options),
-                on_error=options.get("on_error"),
-                executor=options.get("executor"),
-                resources=options.get("resources") or {},
-                loop=self._open_loops[-1] if self._open_loops else None,
-                counts_rounds=bool(self._open_loops),
-            )
-        )
-        return DataStream(self, self._transformations[-1].uid)
-
-    def add_loop(
-        self,
-        entry: Edge,
-        body: Callable[[DataStream[Any]], DataStream[Any]],
-        tail: LoopTailOperator,
-        options: Mapping[str, Any],
-    ) -> DataStream[Any]:
-        """Add a loop to the plan: its head, its body, its tail, and the edge back."""
-        if self._open_loops:
-            raise GraphError("a loop inside a loop is not supported", hint="unroll the inner one")
-        at = len(self._transformations)
-        head_uid = f"{at}-{LoopHeadOperator.kind}"
-        self._open_loops.append(head_uid)
-        try:
-            head = self.add_operator(LoopHeadOperator(), (entry,), {**options, "uid": head_uid})
-            built = body(head)
-            if not isinstance(built, DataStream):
-                raise GraphError(f"the body of iterate must return its stream, got {built!r:.80}")
-            out = self.add_operator(tail, (built.edge(0),), options)
-        finally:
-            self._open_loops.pop()
-        back = Edge(out.uid, input_index=1, tag=FEEDBACK, closes_loop=True)
-        self._replace(head_uid, inputs=(entry, back))
-        return out
-
-    def from_future(self, name: str, **options: Any) -> DataStream[Any]:
-        """Promise a stream that is built later; `fill_future` keeps the promise.
-
-        What flows in it closes a loop. The job ends when its sources have ended and nothing is
-        under way in the loop any more.
-
-        Example:
-            >>> from sage.kernel import LocalEnvironment
-            >>> env = LocalEnvironment()
-            >>> again = env.from_future("again")
-            >>> halved = env.from_collection([40, 7]).union(again).map(lambda n: n // 2)
-            >>> halved.filter(lambda n: n > 4).fill_future(again)
-            >>> sorted(halved.filter(lambda n: n <= 4).collect())
-            [2, 3]
-        """
-        common, _ = split_options({**options, "name": name})
-        return self.add_operator(FutureOperator(), (), common)
-
-    def fill_future(self, future: DataStream[Any], stream: DataStream[Any]) -> None:
-        """Say what a stream that `from_future` promised is.
-
-        Raises:
-            GraphError: if it was not promised or is filled already, or there is no loop.
-        """
-        promised = self.graph()[future.uid]
-        if not isinstance(promised.operator, FutureOperator):
-            raise GraphError(f"{promised.name!r} was not made by from_future")
-        if promised.inputs:
-            raise GraphError(f"the future {promised.name!r} is filled already")
-        inside = self.graph().between(future.uid, stream.uid)
-        if not inside:
-            raise GraphError(
-                f"the stream does not come of the future {promised.name!r}, so there is no loop",
-                hint="use union for streams that do not feed back",
-            )
-        if any(self.graph()[uid].loop is not None for uid in inside):
-            raise GraphError("a loop inside a loop is not supported", hint="unroll the inner one")
-        for uid in inside:
-            self._replace(uid, loop=future.uid)
-        self._replace(future.uid, inputs=(replace(stream.edge(0), closes_loop=True),))
-
-    def _replace(self, uid: str, **changes: Any) -> None:
-        at = next(i for i, t in enumerate(self._transformations) if t.uid == uid)
-        self._transformations[at] = replace(self._transformations[at], **changes)
-
-    def _parallelism(self, operator: Operator, options: Mapping[str, Any]) -> int:
-        given = options.get("parallelism")
-        if given is None:
-            return 1 if isinstance(operator, SourceOperator) else self.config.parallelism
-        if type(given) is not int or given < 1:
-            raise GraphError(f"parallelism must be a whole number of at least 1, got {given!r}")
-        return given
-
-    def _fresh_name(self, label: str) -> str:
-        taken = {t.name for t in self._transformations}
-        if label not in taken:
-            return label
-        return next(f"{label}-{i}" for i in range(2, len(taken) + 3) if f"{label}-{i}" not in taken)
-
     def _start(self) -> Job:
         if self._job is not None and self._job.status == "running":
             raise GraphError(
@@ -372,7 +218,3 @@ class Environment:
 def _bounded(transformation: Transformation) -> bool:
     operator = transformation.operator
     return not isinstance(operator, SourceOperator) or operator.bounded
-
-
-def _plain(config: EngineConfig) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in EngineConfig.__dataclass_fields__}
