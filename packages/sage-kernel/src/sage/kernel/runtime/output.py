@@ -83,6 +83,7 @@ class OutputEdge:
         self.channels = channels
         self.columns = Columns(layout)
         self.batch_size = batch_size
+        self.waiting_since: float | None = None
         self._refuse = refuse
         self._lock = threading.Lock()
         self._turn = itertools.cycle(channels)
@@ -98,6 +99,7 @@ class OutputEdge:
         if not self.columns.values:
             return
         with self._lock:
+            self.waiting_since = None
             batch = self.columns.take()
             for channel, part in self._parts(batch):
                 channel.send(part)

@@ -366,10 +366,15 @@ class Task:
 
     def _pass_on(self, *, at_once: bool) -> None:
         for edge in self.chain.edges:
-            if edge.waiting and (at_once or edge.waiting >= self._batch_size):
-                started = time.monotonic()
+            if not edge.waiting:
+                continue
+            now = time.monotonic()
+            if edge.waiting_since is None:
+                edge.waiting_since = now
+            late = now - edge.waiting_since > self._linger_s
+            if at_once or late or edge.waiting >= self._batch_size:
                 edge.flush()
-                self.clock.blocked_s += time.monotonic() - started
+                self.clock.blocked_s += time.monotonic() - now
 
     def _due_in(self) -> float | None:
         due_s = self.chain.due_s()

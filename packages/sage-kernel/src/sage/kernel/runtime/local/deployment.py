@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import KeyRefusedError
@@ -12,13 +12,17 @@ from sage.kernel.graph.transformation import Edge, Partitioning, Transformation
 from sage.kernel.operators.requests import REQUESTS
 from sage.kernel.operators.source import SourceOperator
 from sage.kernel.runtime.chain import Chain, DeadLetterHandler, Node, Outlet, Segment, set_aside
-from sage.kernel.runtime.channel import Channel, LoopTracker, Mailbox
+from sage.kernel.runtime.channel import LoopTracker
 from sage.kernel.runtime.hosts import HostFactory
 from sage.kernel.runtime.output import Columns, OutputEdge
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.task import Task
+from sage.kernel.runtime.wiring import Link, Wiring
 
 __all__ = ["Deployment"]
+
+# CPython compiles at most 20 loops inside each other; a longer chain goes on in another segment.
+_MOST_INNER_LOOPS = 12
 
 # A record that goes round must never wait for a credit that only its own progress would free.
 _UNLIMITED = 1 << 30
@@ -34,6 +38,7 @@ class Deployment:
         dead_letter: Takes records that are set aside.
         interrupted: Waits for so many seconds; True if the job is being cancelled.
         hosts: Makes what runs a function elsewhere than in the task's thread.
+        wiring: Makes the channels between tasks.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Deployment:
         dead_letter: DeadLetterHandler,
         interrupted: Callable[[float], bool],
         hosts: HostFactory,
+        wiring: Wiring,
     ) -> None:
         self._graph = graph
         self._config = config
@@ -52,38 +58,34 @@ class Deployment:
         self._dead_letter = dead_letter
         self._interrupted = interrupted
         self._hosts = hosts
+        self._wiring = wiring
         self._trackers: dict[str, LoopTracker] = {}
         self._served = graph.stream_graph.downstream_of(REQUESTS)
-        self._mailboxes = {
-            (v.id, i): Mailbox()
-            for v in graph.vertices
-            if v.head.inputs
-            for i in range(v.parallelism)
-        }
-        self._channels: dict[tuple[int, int], list[Channel]] = {at: [] for at in self._mailboxes}
 
     def tasks(self) -> list[Task]:
         """Return the tasks, inputs before what reads them."""
-        chains = [
-            (vertex, subtask, *self._chain(vertex, subtask))
+        return [
+            self.task(vertex, subtask)
             for vertex in self._graph.vertices
             for subtask in range(vertex.parallelism)
         ]
-        return [
-            Task(
-                vertex,
-                subtask,
-                chain,
-                source=source,
-                mailbox=self._mailboxes.get((vertex.id, subtask)),
-                inputs=self._channels.get((vertex.id, subtask), ()),
-                services=self._services,
-                config=self._config,
-                host=None if source else self._hosts(chain, self._mailboxes[vertex.id, subtask]),
-                loop=self._tracker(vertex.head),
-            )
-            for vertex, subtask, source, chain in chains
-        ]
+
+    def task(self, vertex: JobVertex, subtask: int) -> Task:
+        """Return one task, with its ends of the channels to and from the others."""
+        source, chain = self._chain(vertex, subtask)
+        mailbox = None if source else self._wiring.mailbox((vertex.id, subtask))
+        return Task(
+            vertex,
+            subtask,
+            chain,
+            source=source,
+            mailbox=mailbox,
+            inputs=[self._wiring.incoming(link) for link in self._links_into(vertex, subtask)],
+            services=self._services,
+            config=self._config,
+            host=None if mailbox is None else self._hosts(chain, mailbox),
+            loop=self._tracker(vertex.head),
+        )
 
     def _chain(self, vertex: JobVertex, subtask: int) -> tuple[Node | None, Chain]:
         source = None
@@ -122,7 +124,8 @@ class Deployment:
             segment.nodes.append(node)
             self._add_sides(segment, node, vertex, subtask)
             inner = [c for c in vertex.inner_consumers(transformation.uid) if c[0].tag is None]
-            if len(inner) != 1 or self._outer(transformation):
+            loops = sum(not n.live.operator.one_to_one for n in segment.nodes)
+            if len(inner) != 1 or self._outer(transformation) or loops >= _MOST_INNER_LOOPS:
                 return self._with_outlets(segment, vertex, subtask, transformation)
             transformation = inner[0][1]
 
@@ -183,18 +186,26 @@ class Deployment:
             receivers = range(subtask, subtask + 1)
         return OutputEdge(
             edge.partitioning,
-            [self._channel(edge, to, receiver) for receiver in receivers],
+            [self._wiring.outgoing(self._link(edge, to, subtask, r)) for r in receivers],
             layout=self._layout(edge, to.head),
             batch_size=self._config.batch_size,
             refuse=refuse,
         )
 
-    def _channel(self, edge: Edge, to: JobVertex, receiver: int) -> Channel:
-        at = (to.id, receiver)
+    def _links_into(self, vertex: JobVertex, subtask: int) -> Iterator[Link]:
+        for edge in vertex.head.inputs:
+            senders = range(self._graph.vertex_of(edge.upstream).parallelism)
+            if edge.partitioning is Partitioning.FORWARD:
+                senders = range(subtask, subtask + 1)
+            for sender in senders:
+                yield self._link(edge, vertex, sender, subtask)
+
+    def _link(self, edge: Edge, to: JobVertex, sender: int, receiver: int) -> Link:
         upstream = self._graph.stream_graph[edge.upstream]
         goes_round = upstream.loop is not None and upstream.loop == to.head.loop
-        channel = Channel(
-            self._mailboxes[at],
+        return Link(
+            (self._graph.vertex_of(edge.upstream).id, sender),
+            (to.id, receiver),
             edge.input_index,
             _UNLIMITED if goes_round else self._config.channel_batches,
             (upstream.name, to.head.name),
@@ -202,8 +213,6 @@ class Deployment:
             feeds_back=edge.closes_loop,
             enters_loop=to.head.loop is not None and not goes_round,
         )
-        self._channels[at].append(channel)
-        return channel
 
     def _layout(self, edge: Edge, to: Transformation) -> tuple[str, ...]:
         """Which riders an edge carries: the key behind ``key_by``, the round inside a loop."""
