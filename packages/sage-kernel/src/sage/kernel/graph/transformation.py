@@ -33,6 +33,7 @@ class Edge:
         input_index: Which input of the receiver it is, from 0.
         tag: The side output that is read, or None for the main output.
         closes_loop: Whether it leads back to the head of a loop.
+        batch_size: Most records in a batch; None for the environment's size.
     """
 
     upstream: str
@@ -40,6 +41,7 @@ class Edge:
     input_index: int = 0
     tag: str | None = None
     closes_loop: bool = False
+    batch_size: int | None = None
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sage.kernel.graph.job_graph import JobGraph
 from sage.kernel.graph.stream_graph import StreamGraph
+from sage.kernel.optimizer.batching import choose_batch_sizes
 from sage.kernel.optimizer.chaining import chain
 from sage.kernel.optimizer.inlining import inline_expressions
 from sage.kernel.optimizer.partitioning import choose_partitioning
@@ -12,7 +13,12 @@ from sage.kernel.optimizer.validation import validate
 
 __all__ = ["RULES", "optimize"]
 
-RULES: tuple[Rule, ...] = (validate, choose_partitioning, inline_expressions)
+RULES: tuple[Rule, ...] = (
+    validate,
+    choose_partitioning,
+    choose_batch_sizes,
+    inline_expressions,
+)
 
 
 def optimize(graph: StreamGraph, *, inline: bool = True) -> JobGraph:

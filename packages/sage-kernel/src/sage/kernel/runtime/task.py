@@ -372,7 +372,7 @@ class Task:
             if edge.waiting_since is None:
                 edge.waiting_since = now
             late = now - edge.waiting_since > self._linger_s
-            if at_once or late or edge.waiting >= self._batch_size:
+            if at_once or late or edge.waiting >= edge.batch_size:
                 edge.flush()
                 self.clock.blocked_s += time.monotonic() - now
 

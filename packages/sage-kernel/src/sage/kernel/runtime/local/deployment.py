@@ -188,7 +188,7 @@ class Deployment:
             edge.partitioning,
             [self._wiring.outgoing(self._link(edge, to, subtask, r)) for r in receivers],
             layout=self._layout(edge, to.head),
-            batch_size=self._config.batch_size,
+            batch_size=min(edge.batch_size or self._config.batch_size, self._config.batch_size),
             refuse=refuse,
         )
 
