@@ -25,6 +25,7 @@ from sage.kernel.operators.source import SourceOperator
 if TYPE_CHECKING:
     from sage.kernel.api.service import PipelineService
     from sage.kernel.graph.explain import Plan
+    from sage.kernel.runtime.run import Runtime
     from sage.kernel.runtime.services import ServiceFactory
 
 __all__ = ["Environment"]
@@ -167,6 +168,9 @@ class Environment(NamedSources):
                 self._job.cancel()
             self._job._run.join(5)
             self._job = None
+        if "_runtime" in vars(self):
+            self._runtime.close()
+            del self._runtime
 
     def _start(self) -> Job:
         if self._job is not None and self._job.status == "running":
@@ -195,12 +199,20 @@ class Environment(NamedSources):
     def _job_of(self, graph: StreamGraph) -> Job:
         # Optimizer and runtime are imported when something runs: building needs neither.
         from sage.kernel.optimizer.ruleset import optimize
-        from sage.kernel.runtime.local.run import LocalRun
-        from sage.kernel.runtime.services import Services
 
         job_graph = optimize(graph, inline=self.config.inline)
-        run = LocalRun(job_graph, self.config, Services(dict(self._services)))
+        run = self._runtime.run(job_graph, self.config, dict(self._services))
         return Job(self.name, run, self._job_of)
+
+    @functools.cached_property
+    def _runtime(self) -> Runtime:
+        if self.config.execution_mode == "distributed":
+            from sage.kernel.api.remote_environment import ray_runtime
+
+            return ray_runtime(self.config)
+        from sage.kernel.runtime.local.runtime import LocalRuntime
+
+        return LocalRuntime()
 
     def collect(self, stream: DataStream[T]) -> list[T]:
         records: list[T] = []
@@ -208,7 +220,7 @@ class Environment(NamedSources):
         sink = Transformation(
             uid="collect",
             name="collect",
-            operator=SinkOperator(FunctionSpec(SINK, records.append)),
+            operator=SinkOperator(FunctionSpec(SINK, self._runtime.sink_into(records))),
             inputs=(stream.edge(0),),
         )
         self._execute(part.replaced((*part.transformations, sink)))

@@ -5,17 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sage.kernel.errors import JobCancelledError, JobError, JobTimeoutError
-from sage.kernel.metrics.snapshot import EdgeMetrics, JobMetrics, subtask_metrics, summed
+from sage.kernel.metrics.snapshot import JobMetrics, summed
 from sage.kernel.runtime.run_state import RunState
 
 if TYPE_CHECKING:
     from sage.kernel.graph.stream_graph import StreamGraph
     from sage.kernel.runtime.dead_letters import DeadLetter
-    from sage.kernel.runtime.local.run import LocalRun
-    from sage.kernel.runtime.task import Task
+    from sage.kernel.runtime.run import Run
 
 __all__ = ["Job", "JobResult"]
 
@@ -41,7 +40,7 @@ class Job:
     """A submitted pipeline."""
 
     def __init__(
-        self, name: str, run: LocalRun, job_of: Callable[[StreamGraph], Job] | None = None
+        self, name: str, run: Run, job_of: Callable[[StreamGraph], Job] | None = None
     ) -> None:
         self.name = name
         self._run = run
@@ -134,7 +133,7 @@ class Job:
     def metrics(self) -> JobMetrics:
         """Return every count of the job as it stands now."""
         run = self._run
-        subtasks = [m for task in run.tasks for m in _metrics_of(task)]
+        subtasks = run.subtask_metrics()
         ended = run.ended_at or time.time()
         return JobMetrics(
             job=self.name,
@@ -142,23 +141,5 @@ class Job:
             elapsed_s=ended - run.started_at if run.started_at else 0.0,
             operators=summed(subtasks),
             subtasks=subtasks,
-            edges=[
-                EdgeMetrics(*channel.edge, channel.sent, channel.received)
-                for task in run.tasks
-                for channel in task.inputs
-            ],
+            edges=run.edge_metrics(),
         )
-
-
-def _metrics_of(task: Task) -> list[Any]:
-    rows = []
-    if task.source is not None:
-        t = task.source.transformation
-        rows.append((t.uid, t.name, "source", True, task.source.statistics, True))
-    for segment in task.chain.segments:
-        for index, node in enumerate(segment.nodes):
-            t, operator = node.transformation, node.live.operator
-            rows.append(
-                (t.uid, t.name, operator.kind, operator.one_to_one, node.statistics, index == 0)
-            )
-    return subtask_metrics(rows, task.subtask, task.clock.busy_s)

@@ -13,6 +13,8 @@ from typing import Any
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import JobFailedError
 from sage.kernel.graph.job_graph import JobGraph
+from sage.kernel.metrics.fates import OperatorMetrics
+from sage.kernel.metrics.snapshot import EdgeMetrics
 from sage.kernel.runtime.chain import Node
 from sage.kernel.runtime.channel import ChannelClosed
 from sage.kernel.runtime.dead_letters import DeadLetter, DeadLetters
@@ -21,6 +23,8 @@ from sage.kernel.runtime.local.hosting import LocalHosts
 from sage.kernel.runtime.run_state import RunState
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.task import Task
+from sage.kernel.runtime.task_metrics import metrics_of
+from sage.kernel.runtime.wiring import LocalWiring, Wiring
 
 __all__ = ["LocalRun"]
 
@@ -32,9 +36,19 @@ class LocalRun:
         graph: The physical plan.
         config: The environment's options.
         services: The job's services.
+        wiring: Makes the channels; None if all tasks are in this process.
+        only: Vertex and subtask of the only task to run here; None runs all.
     """
 
-    def __init__(self, graph: JobGraph, config: EngineConfig, services: Services) -> None:
+    def __init__(
+        self,
+        graph: JobGraph,
+        config: EngineConfig,
+        services: Services,
+        *,
+        wiring: Wiring | None = None,
+        only: tuple[int, int] | None = None,
+    ) -> None:
         self.graph = graph
         self.state = RunState.CREATED
         self.error: BaseException | None = None
@@ -48,14 +62,20 @@ class LocalRun:
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
         self._hosts = LocalHosts()
-        self.tasks: list[Task] = Deployment(
+        deployment = Deployment(
             graph,
             config,
             services,
             dead_letter=self._set_aside,
             interrupted=self._cancelled.wait,
             hosts=self._hosts,
-        ).tasks()
+            wiring=wiring or LocalWiring(),
+        )
+        self.tasks: list[Task] = (
+            deployment.tasks()
+            if only is None
+            else [deployment.task(graph.vertices[only[0]], only[1])]
+        )
         self._open_tasks = len(self.tasks)
 
     @property
@@ -100,6 +120,18 @@ class LocalRun:
             if self.state in (RunState.CREATED, RunState.RUNNING):
                 self.state = RunState.CANCELLED
         self._close_tasks()
+
+    def subtask_metrics(self) -> list[OperatorMetrics]:
+        """Return the counts of every operator in every subtask."""
+        return [metrics for task in self.tasks for metrics in metrics_of(task)]
+
+    def edge_metrics(self) -> list[EdgeMetrics]:
+        """Return the counts of every channel."""
+        return [
+            EdgeMetrics(*channel.edge, channel.sent, channel.received)
+            for task in self.tasks
+            for channel in task.inputs
+        ]
 
     def _begin(self) -> None:
         self.state = RunState.RUNNING

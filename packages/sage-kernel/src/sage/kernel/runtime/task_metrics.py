@@ -1,0 +1,24 @@
+"""The counts of a task's operators, as metrics."""
+
+from __future__ import annotations
+
+from sage.kernel.metrics.fates import OperatorMetrics
+from sage.kernel.metrics.snapshot import subtask_metrics
+from sage.kernel.runtime.task import Task
+
+__all__ = ["metrics_of"]
+
+
+def metrics_of(task: Task) -> list[OperatorMetrics]:
+    """Return the metrics of every operator of a task, the source first."""
+    rows = []
+    if task.source is not None:
+        t = task.source.transformation
+        rows.append((t.uid, t.name, "source", True, task.source.statistics, True))
+    for segment in task.chain.segments:
+        for index, node in enumerate(segment.nodes):
+            t, operator = node.transformation, node.live.operator
+            rows.append(
+                (t.uid, t.name, operator.kind, operator.one_to_one, node.statistics, index == 0)
+            )
+    return subtask_metrics(rows, task.subtask, task.clock.busy_s)
