@@ -11,7 +11,7 @@ from sage.benchmark.page import BEGIN, END, refresh_page
 from sage.benchmark.report import Report, ratio_of
 from sage.benchmark.row import Contestant, Figure, Role, Row, Target
 from sage.benchmark.schedule import Entry, RowResult
-from sage.benchmark.suite import write_report
+from sage.benchmark.suite import Suite
 
 
 def _result(sage_s: list[float]) -> RowResult:
@@ -91,7 +91,7 @@ def test_a_page_keeps_what_is_around_the_results(tmp_path: Path) -> None:
 def test_charts_are_written_in_both_formats(tmp_path: Path) -> None:
     """`--out` leaves numbers, page, PNG and SVG."""
     pytest.importorskip("matplotlib")
-    written = write_report(_report([1.0, 2.0, 1.0]), tmp_path)
+    written = Suite.write(_report([1.0, 2.0, 1.0]), tmp_path)
     assert sorted(path.suffix for path in written) == [".json", ".md", ".png", ".svg"]
     assert (tmp_path / "made-up.png").read_bytes().startswith(b"\x89PNG")
     assert "made-up.png" in (tmp_path / "made-up.md").read_text()

@@ -129,6 +129,7 @@ class Row:
         surroundings: What must run beside all contestants; gives parameters for the workers.
         compares_output: Whether all must have produced the limit's output.
         charted: The figure of the bar chart; "ratio" is the usual one.
+        most_rounds: Rounds that are enough, for a row whose runs repeat the work themselves.
     """
 
     key: str
@@ -143,3 +144,4 @@ class Row:
     surroundings: Callable[[str], AbstractContextManager[Mapping[str, Any]]] = field(default=_alone)
     compares_output: bool = True
     charted: str = "ratio"
+    most_rounds: int = 1_000

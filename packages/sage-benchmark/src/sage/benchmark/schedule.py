@@ -21,7 +21,7 @@ from sage.benchmark.row import Contestant, Request, Role, Row, Sample
 __all__ = ["Entry", "Progress", "RowResult", "measure_row"]
 
 TIMEOUT_S = 300.0
-SLOW_S = 15.0
+SLOW_S = 8.0
 SLOW_ROUNDS = 3
 
 Progress = Callable[[Row, Contestant, int], None]
@@ -85,11 +85,12 @@ def measure_row(
 
     Args:
         row: The row.
-        rounds: How often each contestant runs; slow ones (over 15 s a run) run three times.
+        rounds: How often each contestant runs; slow ones (over 8 s a run) run three times.
         peers: Whether other systems take part.
         quick: Whether to do a small part of the work, to see that everything runs.
         progress: Called before each run.
     """
+    rounds = min(rounds, row.most_rounds)
     contestants = [c for c in row.contestants if peers or c.role is not Role.PEER]
     result = RowResult(
         row, row.quick_size if quick else row.size, rounds, [_entry(c) for c in contestants]

@@ -15,7 +15,7 @@ from sage.benchmark.schedule import Progress, measure_row
 from sage.common.errors import ConfigError, Problem
 from sage.common.suggestions import did_you_mean
 
-__all__ = ["Suite", "write_report"]
+__all__ = ["Suite"]
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,10 @@ class Suite:
         def counts(contestant: Contestant) -> bool:
             return peers or contestant.role is not Role.PEER
 
-        return sum(rounds * sum(map(counts, row.contestants)) for row in self.select(keys))
+        return sum(
+            min(rounds, row.most_rounds) * sum(map(counts, row.contestants))
+            for row in self.select(keys)
+        )
 
     def measure(
         self,
@@ -91,25 +94,29 @@ class Suite:
         command = command or f"sage bench {self.name}"
         return Report(self.name, command, started_at, elapsed, results, quick)
 
+    @staticmethod
+    def write(report: Report, directory: Path) -> list[Path]:
+        """Write ``<suite>.json``, ``.png``, ``.svg``, and the results into ``<suite>.md``.
 
-def write_report(report: Report, directory: Path) -> list[Path]:
-    """Write ``<suite>.json``, ``.png``, ``.svg``, and the results into ``<suite>.md``.
+        Args:
+            report: What `measure` returned.
+            directory: Made if it is not there; text around the results in the page stays.
 
-    Returns:
-        The files written.
+        Returns:
+            The files written.
 
-    Raises:
-        MissingExtraError: if matplotlib is not installed; everything else is written by then.
-    """
-    from sage.benchmark.chart import write_charts
-    from sage.benchmark.page import refresh_page
+        Raises:
+            MissingExtraError: if matplotlib is not installed; the rest is written by then.
+        """
+        from sage.benchmark.chart import write_charts
+        from sage.benchmark.page import refresh_page
 
-    directory.mkdir(parents=True, exist_ok=True)
-    stem = directory / report.suite
-    numbers, page = stem.with_suffix(".json"), stem.with_suffix(".md")
-    numbers.write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n")
-    refresh_page(page, report, None)
-    charts = write_charts(report, stem)
-    if charts:
-        refresh_page(page, report, charts[0].name)
-    return [numbers, page, *charts]
+        directory.mkdir(parents=True, exist_ok=True)
+        stem = directory / report.suite
+        numbers, page = stem.with_suffix(".json"), stem.with_suffix(".md")
+        numbers.write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n")
+        refresh_page(page, report, None)
+        charts = write_charts(report, stem)
+        if charts:
+            refresh_page(page, report, charts[0].name)
+        return [numbers, page, *charts]

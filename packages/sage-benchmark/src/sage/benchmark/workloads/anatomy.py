@@ -166,6 +166,7 @@ ROW = Row(
     ),
     figures=(Figure(key="ns_per_record", label="ns/record", digits=0),),
     charted="",
+    most_rounds=3,
 )
 
 BATCHES_ROW = Row(
@@ -185,4 +186,5 @@ BATCHES_ROW = Row(
     ),
     compares_output=False,
     charted="",
+    most_rounds=3,
 )

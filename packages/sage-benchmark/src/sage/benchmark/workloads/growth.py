@@ -191,6 +191,7 @@ OPERATORS_ROW = Row(
     ),
     compares_output=False,
     charted="",
+    most_rounds=3,
 )
 
 KEYS_ROW = Row(
@@ -209,6 +210,7 @@ KEYS_ROW = Row(
     ),
     compares_output=False,
     charted="",
+    most_rounds=3,
 )
 
 SIZES_ROW = Row(
@@ -231,4 +233,5 @@ SIZES_ROW = Row(
     figures=tuple(Figure(key=f"ns_{size}", label=f"{_number(size)}B", digits=0) for size in SIZES),
     compares_output=False,
     charted="",
+    most_rounds=3,
 )

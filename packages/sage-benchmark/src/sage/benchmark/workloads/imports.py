@@ -109,7 +109,7 @@ ROW = Row(
     title="start-up: a fresh interpreter that only imports, and the size on disk",
     limit="an interpreter that imports nothing",
     measure=f"{_HERE}:measure",
-    size=7,
+    size=4,
     quick_size=1,
     contestants=(
         Contestant(name="bare Python", target=f"{_HERE}:bare", role=Role.LIMIT),

@@ -135,7 +135,7 @@ ROW = Row(
     title="latency: one record each ms through five maps, source to sink",
     limit="direct calls from a polling loop",
     measure=f"{_HERE}:measure",
-    size=2_500,
+    size=2_000,
     quick_size=50,
     contestants=(
         Contestant(name="direct calls", target=f"{_HERE}:direct_calls", role=Role.LIMIT),

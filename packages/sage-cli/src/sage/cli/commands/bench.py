@@ -41,9 +41,13 @@ def bench(
     import sys
 
     from sage.cli.screen import results
+    from sage.common.errors import MissingExtraError
     from sage.common.registry import registry
 
-    chosen: Any = registry("benchmarks").get(suite)
+    suites = registry("benchmarks")
+    if not suites.names():
+        raise MissingExtraError("sage.benchmark", extra="isage-benchmark")
+    chosen: Any = suites.get(suite)
     keys = rows.split(",") if rows else None
     with _progress(chosen.runs(keys, rounds=rounds, peers=peers)) as progress:
         report = chosen.measure(
@@ -58,9 +62,7 @@ def bench(
     if json_file is not None:
         json_file.write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n")
     if out is not None:
-        from sage.benchmark.suite import write_report
-
-        for path in write_report(report, out):
+        for path in chosen.write(report, out):
             results().print(f"wrote {path}")
     if report.failures:
         raise typer.Exit(1)
@@ -68,6 +70,17 @@ def bench(
 
 @contextmanager
 def _progress(runs: int) -> Iterator[Callable[[Any, Any, int], None]]:
+    import sys
+
+    if sys.stderr.isatty():
+        with _bar(runs) as show:
+            yield show
+    else:
+        yield _lines()
+
+
+@contextmanager
+def _bar(runs: int) -> Iterator[Callable[[Any, Any, int], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from sage.cli.screen import messages
@@ -85,3 +98,16 @@ def _progress(runs: int) -> Iterator[Callable[[Any, Any, int], None]]:
             bar.update(task, advance=1, description=f"{row.key} round {number}: {contestant.name}")
 
         yield show
+
+
+def _lines() -> Callable[[Any, Any, int], None]:
+    import sys
+
+    shown: set[tuple[str, int]] = set()
+
+    def show(row: Any, contestant: Any, number: int) -> None:
+        if (row.key, number) not in shown:
+            shown.add((row.key, number))
+            print(f"{row.key}: round {number}", file=sys.stderr, flush=True)
+
+    return show
