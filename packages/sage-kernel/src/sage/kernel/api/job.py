@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from sage.kernel.api.lifetime import forget_job
 from sage.kernel.errors import JobCancelledError, JobError, JobTimeoutError
 from sage.kernel.metrics.snapshot import JobMetrics, summed
 from sage.kernel.runtime.run_state import RunState
@@ -76,6 +77,8 @@ class Job:
 
     def result(self) -> JobResult:
         """Return how the job ended, raising as `wait` does; the job must have ended."""
+        if self._run.state not in (RunState.CREATED, RunState.RUNNING):
+            forget_job(self)  # whoever asks knows how it ended; the end of the script need not tell
         if self._run.state is RunState.CANCELLED:
             raise JobCancelledError(f"job {self.name!r} was cancelled")
         if self._run.error is not None:

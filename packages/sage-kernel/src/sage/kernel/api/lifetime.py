@@ -31,6 +31,8 @@ _installed = False
 def keep_alive(job: Job, *, bounded: bool) -> None:
     """Let the process wait for ``job`` (or stop it, if it has no end) before it exits."""
     _install()
+    for ended in [other for other in _alive if other.status == "finished"]:
+        del _alive[ended]
     _alive[job] = bounded
 
 

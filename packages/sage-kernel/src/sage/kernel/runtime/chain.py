@@ -142,9 +142,8 @@ class Chain:
         self._run(self.root, batch, input_index)
 
     def emit(self, batch: Batch) -> None:
-        """Pass on results of the first operator that were computed outside of its loop."""
+        """Pass on results of the first operator that were computed and counted elsewhere."""
         root = self.root
-        root.nodes[0].statistics.produced += len(batch.values)
         if len(root.nodes) > 1:
             self._drive(root, 1, 0, _rows(iter(batch.values), batch))
         elif root.main is not None:
@@ -302,8 +301,6 @@ class Chain:
     def _handle(
         self, segment: Segment, start: int, input_index: int, loop: CompiledLoop, error: Exception
     ) -> None:
-        if isinstance(error, JobFailedError):
-            raise error
         failure = loop.locate(error)
         if failure is None:
             raise error
