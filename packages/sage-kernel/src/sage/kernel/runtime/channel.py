@@ -95,18 +95,39 @@ class Mailbox:
 class LoopTracker:
     """Counts what is under way inside a loop, so that the loop knows when it is empty.
 
-    A batch counts from the moment that it is sent to a task of the loop until that task has worked
-    it off *and* sent on what came of it; so the count is zero only if nothing is anywhere inside.
+    A batch inside counts from the moment that it is sent to a task of the loop until that task has
+    worked it off *and* sent on what came of it; what waits outside does not count, but whoever may
+    still let something in holds the loop open. So the count is zero only if nothing is anywhere
+    inside and nothing can come.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._under_way = 0
-        self._heads: list[Mailbox] = []
+        self._doors = 0
+        self._someone_waits = False
+        self._watching: list[Mailbox] = []
 
-    def watch(self, head: Mailbox) -> None:
-        """Wake this mailbox whenever the loop becomes empty."""
-        self._heads.append(head)
+    def watch(self, mailbox: Mailbox) -> None:
+        """Wake this mailbox when the loop becomes empty, or less full after `has_room` said no."""
+        self._watching.append(mailbox)
+
+    def hold_open(self) -> None:
+        """Keep the loop from ending: a task may still let something in."""
+        with self._lock:
+            self._doors += 1
+            self._under_way += 1
+
+    def let_go(self) -> None:
+        """That task lets nothing more in."""
+        with self._lock:
+            self._doors -= 1
+        self.remove()
+
+    def has_room(self, most: int) -> bool:
+        """Whether at most so much is under way; if not, who asks is woken when that changes."""
+        self._someone_waits = True  # before looking, so that no change is missed
+        return self._under_way - self._doors <= most
 
     def add(self, count: int = 1) -> None:
         """Something has entered."""
@@ -117,10 +138,11 @@ class LoopTracker:
         """Something is worked off."""
         with self._lock:
             self._under_way -= count
-            empty = not self._under_way
-        if empty:
-            for head in self._heads:
-                head.put(None, Wake())
+            wake = self._someone_waits or not self._under_way
+            self._someone_waits = False
+        if wake:
+            for mailbox in self._watching:
+                mailbox.put(None, Wake())
 
     @property
     def under_way(self) -> int:
@@ -184,7 +206,7 @@ class Channel:
         if self.closed:
             raise ChannelClosed
         self.sent += len(batch.values)
-        if self.loop is not None:
+        if self.loop is not None and not self.enters_loop:
             self.loop.add()
         self.mailbox.put(self, batch)
 
@@ -199,7 +221,7 @@ class Channel:
     def done_with(self) -> None:
         """Give the credit of a batch back; the receiver calls it when it has worked it off."""
         self._credits.release()
-        if self.loop is not None:
+        if self.loop is not None and not self.enters_loop:
             self.loop.remove()
 
     def close(self) -> None:

@@ -102,10 +102,11 @@ class Task:
         self._heads_loop = any(channel.feeds_back for channel in inputs)
         self._entries = sum(channel.enters_loop for channel in inputs)
         self._held_in_loop = 0
-        if loop is not None:
-            if self._entries:
-                loop.add()  # a loop is not empty for good while more can still enter it
-            if self._heads_loop and mailbox is not None:
+        self._holds_open = loop is not None and self._entries > 0
+        if loop is not None and mailbox is not None:
+            if self._holds_open:
+                loop.hold_open()
+            if self._heads_loop or self._holds_open:
                 loop.watch(mailbox)
         self._max_in_loop = 2 * config.channel_batches
         self._held_back: deque[tuple[Channel, Batch]] = deque()
@@ -225,6 +226,7 @@ class Task:
             self._receive(self.mailbox.get(0) or self._rest())
             self._take_results()
             self._admit()
+            self._stop_holding_open()
             self._tick()
             self._pass_on(at_once=self.mailbox.empty)
 
@@ -238,8 +240,13 @@ class Task:
         elif isinstance(item, EndOfInput):
             self._waiting_for -= not channel.feeds_back
             self._entries -= channel.enters_loop
-            if channel.enters_loop and not self._entries and self._loop is not None:
-                self._loop.remove()
+
+    def _stop_holding_open(self) -> None:
+        if self._holds_open and not self._entries and self._loop is not None:
+            if any(channel.enters_loop for channel, _ in self._held_back):
+                return
+            self._holds_open = False
+            self._loop.let_go()
 
     def _all_worked_off(self) -> bool:
         if self._held_back:
@@ -274,7 +281,7 @@ class Task:
         """Whether a loop has so much under way that nothing new may enter."""
         if not channel.enters_loop or self._loop is None:
             return False
-        return self._loop.under_way > self._max_in_loop + len(self._held_back)
+        return not self._loop.has_room(self._max_in_loop)
 
     def _feed(self, batch: Batch) -> Batch | None:
         """Hand records to the host; return those that there was no room for."""
