@@ -115,7 +115,9 @@ class PlanBuilder:
         head_uid = f"{at}-{LoopHeadOperator.kind}"
         self._open_loops.append(head_uid)
         try:
-            head = self.add_operator(LoopHeadOperator(), (entry,), {**options, "uid": head_uid})
+            # The name is the loop's; two operators of one name could not be told apart in metrics.
+            own = {"uid": head_uid, "name": self._fresh_name(LoopHeadOperator.kind)}
+            head = self.add_operator(LoopHeadOperator(), (entry,), {**options, **own})
             built = body(head)
             if not isinstance(built, DataStream):
                 raise GraphError(f"the body of iterate must return its stream, got {built!r:.80}")
