@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, event, given, settings
+from hypothesis import HealthCheck, Phase, event, given, settings
 from hypothesis import strategies as st
 
 from sage.kernel import (
@@ -20,6 +20,7 @@ from sage.kernel import (
     MapFunction,
     ProcessFunction,
 )
+from sage.kernel.errors import JobTimeoutError
 from sage.kernel.testing import (
     CollectingSink,
     Reference,
@@ -28,6 +29,7 @@ from sage.kernel.testing import (
 )
 
 MOST_RECORDS = 250
+LONGEST_S = 20
 
 # Every function below gives equal results for equal records: 0, 0.0 and False are equal keys, and
 # which of them stands for a group depends on the order of arrival.
@@ -330,9 +332,7 @@ class Builder:
         body = self._draw(st.sampled_from([_around_map, _around_flat_map, _around_async]))
         if len(s.lists.records) > 20:
             return []
-        engine = s.engine.iterate(
-            body, until, max_iterations=most, parallelism=p, name=self.name()
-        )
+        engine = s.engine.iterate(body, until, max_iterations=most, parallelism=p, name=self.name())
         lists = s.lists.iterate(body, until, most)
         return [s.then(engine, lists, p, False)]
 
@@ -371,6 +371,17 @@ STEPS: dict[str, Callable[[Builder, Both], list[Both]]] = {
 }
 
 
+def bounded(max_examples: int) -> Any:
+    """No shrinking: an example that hangs would take its time again and again."""
+    return settings(
+        max_examples=max_examples,
+        deadline=None,
+        print_blob=True,
+        phases=[Phase.explicit, Phase.reuse, Phase.generate],
+        suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+    )
+
+
 def run_and_compare(builder: Builder) -> None:
     """Run the graph with a sink behind every stream, and compare records and counts."""
     env = builder.env
@@ -381,7 +392,11 @@ def run_and_compare(builder: Builder) -> None:
         sinks.append(sink)
     plan = str(env.explain())
     job = env.submit()
-    metrics = job.wait(60).metrics
+    try:
+        metrics = job.wait(LONGEST_S).metrics
+    except JobTimeoutError:
+        job.cancel()
+        pytest.fail(f"does not end with {builder.config}:\n{plan}")
     for stream, sink in zip(builder.streams, sinks, strict=True):
         if stream.in_order:
             assert list(map(repr, sink.records)) == list(map(repr, stream.lists.records)), plan
@@ -394,12 +409,7 @@ def run_and_compare(builder: Builder) -> None:
 
 
 @given(st.data())
-@settings(
-    max_examples=60,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@bounded(60)
 def test_any_graph_gives_what_lists_give(data: st.DataObject) -> None:
     """A random graph gives the records, the order and the counts of the same verbs on lists."""
     builder = Builder(data.draw)
@@ -410,12 +420,7 @@ def test_any_graph_gives_what_lists_give(data: st.DataObject) -> None:
 
 @pytest.mark.parametrize("step", sorted(STEPS))
 @given(st.data())
-@settings(
-    max_examples=6,
-    deadline=None,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
-)
+@bounded(6)
 def test_every_verb_alone_gives_what_lists_give(step: str, data: st.DataObject) -> None:
     """Each verb behind a source gives what it gives on lists, at any parallelism."""
     builder = Builder(data.draw)
