@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import importlib
+import importlib.util
 import inspect
+import pkgutil
 import re
 from pathlib import Path
 
@@ -70,3 +71,26 @@ def test_every_option_of_an_environment_is_listed() -> None:
     table = page("configuration.md").partition("## Environment variables")[0]
     listed = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
     assert sorted(listed) == sorted(EngineConfig.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(
+    "missing",
+    [
+        "sage.kernel.RemoteEnvironment",
+        "sage.kernel.DataStream.window",
+        "sage.kernel.DataStream.assign_timestamps",
+        "sage.kernel.Job.savepoint",
+        "sage.middleware.memory",
+        "sage.middleware.operators.rag.RerankOperator",
+        "sage.middleware.operators.rag.AgentOperator",
+        "sage.middleware.operators.rag.EvaluateOperator",
+        "sage.middleware.operators.rag.RoutingOperator",
+        "sage.libs.io.sources.KafkaSource",
+    ],
+)
+def test_what_the_status_page_calls_missing_is_missing(missing: str) -> None:
+    """When one of these is there, the page `status.md` has to say so."""
+    found = pkgutil.resolve_name(missing.rpartition(".")[0])
+    assert not hasattr(found, missing.rpartition(".")[2])
+    if hasattr(found, "__path__"):
+        assert importlib.util.find_spec(missing) is None
