@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.options import split_options
+from sage.kernel.api.stream import Stream
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.stream_graph import StreamGraph
@@ -20,6 +21,7 @@ from sage.kernel.operators.iterate import (
 )
 from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.source import SourceOperator
+from sage.kernel.optimizer.validation import check_executor
 
 if TYPE_CHECKING:
     from sage.kernel.api.environment import Environment
@@ -85,7 +87,7 @@ class PlanBuilder:
         """Add an operator to the plan and return its stream; verbs are made of this."""
         number = len(self._transformations)
         name = options.get("name") or self._fresh_name(operator.label)
-        self._transformations.append(
+        transformation = check_executor(
             Transformation(
                 uid=options.get("uid") or f"{number}-{operator.kind}",
                 name=name,
@@ -99,6 +101,7 @@ class PlanBuilder:
                 counts_rounds=bool(self._open_loops),
             )
         )
+        self._transformations.append(transformation)
         return DataStream(cast("Environment", self), self._transformations[-1].uid)
 
     def add_loop(
@@ -146,7 +149,7 @@ class PlanBuilder:
         common, _ = split_options({**options, "name": name})
         return self.add_operator(FutureOperator(), (), common)
 
-    def fill_future(self, future: DataStream[Any], stream: DataStream[Any]) -> None:
+    def fill_future(self, future: Stream[Any], stream: Stream[Any]) -> None:
         """Say what a stream that `from_future` promised is.
 
         Raises:

@@ -7,15 +7,15 @@ it could not hand over, so that a slow function slows its senders.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from sage.kernel.runtime.chain import Chain
     from sage.kernel.runtime.channel import Batch, Mailbox
 
-__all__ = ["Host", "HostFactory", "Outcome"]
+__all__ = ["Host", "HostFactory", "Outcome", "Slice"]
 
 
 @dataclass
@@ -49,7 +49,7 @@ class Host(Protocol):
     def feed(self, batch: Batch) -> None:
         """Take over records, no more than there is room for."""
 
-    def take(self) -> list[Outcome]:
+    def take(self) -> Sequence[Outcome | Slice]:
         """Return what is decided, in the order that was promised."""
 
     @property

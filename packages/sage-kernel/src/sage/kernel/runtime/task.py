@@ -330,7 +330,8 @@ class Task:
     def _settle(self, loop: LoopTracker) -> None:
         """Send everything on, and let the loop count what operators still hold."""
         self._pass_on(at_once=True)
-        held = sum(node.live.held for node in self.chain.nodes)
+        inside = self.vertex.head.loop  # the chain may go on behind the loop
+        held = sum(n.live.held for n in self.chain.nodes if n.transformation.loop == inside)
         change, self._held_in_loop = held - self._held_in_loop, held
         if change > 0:
             loop.add(change)
