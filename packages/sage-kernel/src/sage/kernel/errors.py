@@ -4,12 +4,15 @@ The tree::
 
     SageError
     ├── GraphError                 a pipeline that cannot run, found while it is built
-    │   └── FunctionError          a function that does not fit the verb it was given to
+    │   ├── FunctionError          a function that does not fit the verb it was given to
+    │   └── UnknownVerbError       a verb that the stream does not have
     ├── JobError                   a job that did not end well
     │   ├── JobFailedError         an operator raised; names operator, subtask and record
     │   ├── JobCancelledError      the job was cancelled before its end
     │   └── JobTimeoutError        it did not end within the time that was given
-    └── KeyRefusedError            a key of a type that cannot be routed
+    ├── KeyRefusedError            a key of a type that cannot be routed
+    ├── RemoteError                stands for a user's exception that cannot leave its process
+    └── WorkerDiedError            a worker process ended in the middle of its work
 """
 
 from __future__ import annotations
@@ -27,6 +30,9 @@ __all__ = [
     "JobFailedError",
     "JobTimeoutError",
     "KeyRefusedError",
+    "RemoteError",
+    "UnknownVerbError",
+    "WorkerDiedError",
 ]
 
 
@@ -49,6 +55,12 @@ class FunctionError(GraphError):
     code = "function-error"
 
 
+class UnknownVerbError(GraphError, AttributeError):
+    """A stream does not have this verb."""
+
+    code = "unknown-verb"
+
+
 class JobError(SageError):
     """A job did not end well."""
 
@@ -64,6 +76,7 @@ class JobFailedError(JobError):
         operator: Name of the operator.
         record: The record it was working on, or None if it was between records.
         has_record: Whether ``record`` means something.
+        attempts: How often the function was called with it.
     """
 
     code = "job-failed"
@@ -82,6 +95,7 @@ class JobFailedError(JobError):
         self.record = record
         self.has_record = has_record
         self.doing = doing
+        self.attempts = attempts
         at = f" at record {record!r:.200}" if has_record else ""
         during = f" in {doing}" if doing else ""
         tried = f" after {attempts} attempts" if attempts > 1 else ""
@@ -110,3 +124,23 @@ class KeyRefusedError(SageError):
     """A key of a type that cannot be routed the same way in every process."""
 
     code = "key-refused"
+
+
+class RemoteError(SageError):
+    """A user's exception that could not leave the process it was raised in, told in words.
+
+    Attributes:
+        type_name: The name of its type.
+    """
+
+    code = "remote-error"
+
+    def __init__(self, type_name: str, message: str) -> None:
+        self.type_name = type_name
+        super().__init__(f"{type_name}: {message}", type_name=type_name)
+
+
+class WorkerDiedError(SageError):
+    """A worker process ended in the middle of its work: killed, crashed, or exited by its user."""
+
+    code = "worker-died"

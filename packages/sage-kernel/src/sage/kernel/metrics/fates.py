@@ -10,6 +10,7 @@ The generated loop counts only what is rare (a record that goes no further) or c
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 __all__ = ["OperatorMetrics", "OperatorStatistics"]
@@ -48,6 +49,13 @@ class OperatorStatistics:
         self.flushed = 0  # outputs at the end of the input, and those resumed after an error
         self.retries = 0
         self.custom: dict[str, int] = {}  # counters of the user's function
+
+    def add(self, counts: Mapping[str, int], custom: Mapping[str, int]) -> None:
+        """Add what was counted in another process, by attribute and by the function's names."""
+        for name, count in counts.items():
+            setattr(self, name, getattr(self, name) + count)
+        for name, count in custom.items():
+            self.custom[name] = self.custom.get(name, 0) + count
 
 
 @dataclass(frozen=True)

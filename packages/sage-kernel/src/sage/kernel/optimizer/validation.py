@@ -13,7 +13,9 @@ from sage.kernel.operators.iterate import FutureOperator
 from sage.kernel.operators.join import JoinOperator
 from sage.kernel.operators.map_batches import MapBatchesOperator
 
-__all__ = ["validate"]
+__all__ = ["check_executor", "validate"]
+
+_IN_PROCESS = ("map", "filter", "flat_map", "map_batches")
 
 
 def validate(graph: StreamGraph) -> StreamGraph:
@@ -45,6 +47,22 @@ def validate(graph: StreamGraph) -> StreamGraph:
     if problems:
         raise GraphError(f"the pipeline {graph.name!r} cannot run", problems=problems)
     return graph
+
+
+def check_executor(transformation: Transformation) -> Transformation:
+    """Return a transformation unchanged, or raise if its executor cannot run it.
+
+    Raises:
+        GraphError: if worker processes are asked for and what it does is bound to this process.
+    """
+    kind = transformation.operator.kind
+    if transformation.executor == "process" and kind not in _IN_PROCESS:
+        raise GraphError(
+            f"{transformation.name!r} ({kind}) cannot run with executor='process'; "
+            f"{', '.join(_IN_PROCESS)} can",
+            hint="compute in a map with executor='process', and let the rest read its results",
+        )
+    return transformation
 
 
 def _loop_problems(transformation: Transformation) -> list[Problem]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
+    from sage.kernel.errors import JobFailedError
     from sage.kernel.runtime.chain import Chain
     from sage.kernel.runtime.channel import Batch, Mailbox
 
@@ -35,6 +36,34 @@ class Outcome:
     results: Sequence[Any] = ()
     error: Exception | None = None
     attempts: int = 1
+
+    @property
+    def decided(self) -> int:
+        """How many records it is about."""
+        return 1
+
+
+@dataclass
+class Slice:
+    """What became of many records, counted where their function ran.
+
+    Attributes:
+        decided: How many records it is about.
+        results: What the function gave, in order, with riders.
+        counts: What to add to the operator's statistics, by attribute.
+        custom: What to add to the counters of the user's function.
+        letters: Records that failed for good, not counted yet.
+        work_s: Time in which the function worked.
+        failure: Why the job must end, after the results were passed on.
+    """
+
+    decided: int
+    results: Batch
+    counts: Mapping[str, int] = field(default_factory=dict)
+    custom: Mapping[str, int] = field(default_factory=dict)
+    letters: Sequence[Outcome] = ()
+    work_s: float = 0.0
+    failure: JobFailedError | None = None
 
 
 class Host(Protocol):

@@ -7,6 +7,7 @@ bear calls from several threads.
 
 from __future__ import annotations
 
+import functools
 import inspect
 import threading
 from collections.abc import Callable
@@ -40,6 +41,11 @@ class Services:
         if timeout_s is None:
             return bound(*args)
         return self._call_in_time(name, method, bound, args, timeout_s)
+
+    def portable(self) -> dict[str, ServiceFactory | None]:
+        """Return how to make each service in another process; None for a given object."""
+        made = self._factories.items()
+        return {k: f if isinstance(f, functools.partial) else None for k, f in made}
 
     async def call_async(
         self, name: str, args: tuple[Any, ...], *, method: str, timeout_s: float | None

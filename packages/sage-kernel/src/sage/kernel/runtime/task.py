@@ -31,7 +31,7 @@ from sage.kernel.runtime.channel import (
     Mailbox,
 )
 from sage.kernel.runtime.context import RuntimeContext
-from sage.kernel.runtime.hosts import Host
+from sage.kernel.runtime.hosts import Host, Outcome, Slice
 from sage.kernel.runtime.readers import Reader, reader_of
 from sage.kernel.runtime.services import Services
 
@@ -290,7 +290,7 @@ class Task:
         room = self._host.room()
         part = batch if room >= len(batch.values) else batch.sliced(0, room)
         if part.values:
-            statistics.entered += len(part.values)
+            statistics.pending += len(part.values)
             if self._loop is not None:
                 self._loop.add(len(part.values))
             self._host.feed(part)
@@ -306,13 +306,25 @@ class Task:
         if not outcomes:
             return
         started = self.working_since = time.monotonic()
+        self._pass_results(node, outcomes)
+        self.working_since = None
+        self.clock.busy_s += time.monotonic() - started
+        if self._loop is not None:
+            self._settle(self._loop)
+            self._loop.remove(sum(outcome.decided for outcome in outcomes))
+
+    def _pass_results(self, node: Node, outcomes: Sequence[Outcome | Slice]) -> None:
         values: list[object] = []
-        riders: tuple[list[object], ...] = tuple([] for _ in outcomes[0].riders)
+        riders: tuple[list[object], ...] = tuple([] for _ in self.chain.root.layouts[0])
         for outcome in outcomes:
+            node.statistics.pending -= outcome.decided
+            node.statistics.entered += outcome.decided
+            if isinstance(outcome, Slice):
+                self._pass_slice(node, outcome)
+                continue
             node.statistics.retries += outcome.attempts - 1
             if outcome.error is not None:
-                beside = dict(zip(self.chain.root.layouts[0], outcome.riders, strict=True))
-                self.chain.set_aside(node, outcome.record, outcome.error, outcome.attempts, beside)
+                self._set_aside(node, outcome, outcome.error)
             elif not outcome.results:
                 node.statistics.empty += 1
             for result in outcome.results:
@@ -320,12 +332,23 @@ class Task:
                 for column, rider in zip(riders, outcome.riders, strict=True):
                     column.append(rider)
         if values:
+            node.statistics.produced += len(values)
             self.chain.emit(Batch(values, riders))
-        self.working_since = None
-        self.clock.busy_s += time.monotonic() - started
-        if self._loop is not None:
-            self._settle(self._loop)
-            self._loop.remove(len(outcomes))
+
+    def _pass_slice(self, node: Node, part: Slice) -> None:
+        node.statistics.add(part.counts, part.custom)
+        self.clock.busy_s += part.work_s
+        if part.results.values:
+            self.chain.emit(part.results)
+        for letter in part.letters:
+            if letter.error is not None:
+                self._set_aside(node, letter, letter.error)
+        if part.failure is not None:
+            raise part.failure
+
+    def _set_aside(self, node: Node, outcome: Outcome, error: Exception) -> None:
+        riders = dict(zip(self.chain.root.layouts[0], outcome.riders, strict=False))
+        self.chain.set_aside(node, outcome.record, error, outcome.attempts, riders)
 
     def _settle(self, loop: LoopTracker) -> None:
         """Send everything on, and let the loop count what operators still hold."""

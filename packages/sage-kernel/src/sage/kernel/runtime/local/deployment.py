@@ -100,8 +100,15 @@ class Deployment:
         return source, chain
 
     def _node(self, transformation: Transformation, vertex: JobVertex) -> Node:
+        policy = transformation.on_error or self._config.on_error
+        if transformation.executor == "process":
+            from sage.kernel.runtime.process.host import LiveInProcess
+
+            return Node(
+                transformation, LiveInProcess(transformation, policy, self._services), policy
+            )
         live = transformation.operator.live(may_share=vertex.parallelism == 1)
-        return Node(transformation, live, transformation.on_error or self._config.on_error)
+        return Node(transformation, live, policy)
 
     def _after_source(self, vertex: JobVertex, subtask: int) -> Segment:
         """The source is no part of a loop: what it reads is the batch that enters the loop."""

@@ -61,7 +61,7 @@ class LocalRun:
         self._done = threading.Event()
         self._lock = threading.Lock()
         self._threads: list[threading.Thread] = []
-        self._hosts = LocalHosts()
+        self._hosts = LocalHosts(config)
         deployment = Deployment(
             graph,
             config,

@@ -1,0 +1,108 @@
+"""Whether a function can travel to another process, found at submit and told with a way out.
+
+A function travels as a copy. That is an error waiting to be found where it *writes* to something
+outside itself (``got.append``, a ``nonlocal``): the copy's list would fill and nobody would see it.
+What is only read, a table in a closure say, travels well.
+"""
+
+from __future__ import annotations
+
+import dis
+import importlib.machinery
+import sys
+import types
+from collections.abc import Iterator
+from typing import Any
+
+from sage.kernel.errors import FunctionError
+from sage.kernel.operators.function_spec import FunctionSpec
+
+__all__ = ["check_portable", "not_portable", "take_modules_along"]
+
+_HINT = (
+    "collect() brings results home; give a class with its config, or make the resource in open()"
+)
+_WRITERS = {"append", "appendleft", "extend", "insert", "put", "put_nowait", "send", "write"}
+_HANDLE = (int, str, bytes, tuple, frozenset, types.ModuleType, type, type(None))
+
+
+def not_portable(spec: FunctionSpec, why: str) -> FunctionError:
+    """Return the error for a function that cannot travel."""
+    return FunctionError(
+        f"{spec.shape.verb}({spec.label}) cannot run with executor='process': {why}", hint=_HINT
+    )
+
+
+def check_portable(spec: FunctionSpec) -> None:
+    """Raise if a function writes to a local object, whose copy would be written to instead.
+
+    Raises:
+        FunctionError: naming the object.
+    """
+    target = spec.target
+    if isinstance(target, types.BuiltinMethodType):
+        if target.__name__ in _WRITERS and not isinstance(target.__self__, _HANDLE):
+            owner = type(target.__self__).__name__
+            raise not_portable(
+                spec, f"it would call {target.__name__}() of a copy of the {owner} it is bound to"
+            )
+    elif isinstance(target, types.FunctionType):
+        for name, doing in _writes(target):
+            raise not_portable(spec, f"it {doing} {name!r}, of which a worker has only a copy")
+
+
+def _writes(function: types.FunctionType) -> Iterator[tuple[str, str]]:
+    """Yield the variables around a function that it rebinds, or whose content it adds to."""
+    code = function.__code__
+    cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+    steps = list(dis.get_instructions(code))
+    for step, after in zip(steps, [*steps[1:], None], strict=True):
+        if step.opname == "STORE_DEREF" and step.argval in cells:
+            yield step.argval, "assigns to"
+        elif (
+            step.opname == "LOAD_DEREF"
+            and step.argval in cells
+            and after is not None
+            and after.opname in ("LOAD_METHOD", "LOAD_ATTR")
+            and after.argval in _WRITERS
+            and not isinstance(_content(cells[step.argval]), _HANDLE)
+        ):
+            yield step.argval, f"calls {after.argval}() of"
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # not assigned yet
+        return None
+
+
+def take_modules_along(spec: FunctionSpec) -> None:
+    """Let modules travel by value that a fresh interpreter would not find by their name."""
+    target = spec.target
+    classes = target.__mro__ if isinstance(target, type) else type(target).__mro__
+    names = {getattr(target, "__module__", None), *(cls.__module__ for cls in classes)}
+    for name in names:
+        module = sys.modules.get(name or "")
+        if module is not None and name != "__main__" and not _is_found(module):
+            import cloudpickle
+
+            cloudpickle.register_pickle_by_value(module)
+
+
+def _is_found(module: types.ModuleType) -> bool:
+    """Whether ``import`` in a process with the same path gives this module."""
+    origin = getattr(module, "__file__", None)
+    if origin is None:
+        return True  # built in, or a namespace
+    path = None
+    spec: importlib.machinery.ModuleSpec | None = None
+    parts = module.__name__.split(".")
+    for end in range(1, len(parts) + 1):
+        name = ".".join(parts[:end])
+        specs = (finder.find_spec(name, path) for finder in sys.meta_path)
+        spec = next((found for found in specs if found is not None), None)
+        if spec is None:
+            return False
+        path = list(spec.submodule_search_locations or ())
+    return spec is not None and spec.origin == origin
