@@ -102,24 +102,28 @@ class EngineConfig:
     """Options of an environment.
 
     Args:
-        parallelism: Subtasks of an operator that says nothing of its own.
+        parallelism: Subtasks of an operator that says nothing of its own; "auto" chooses for each.
         batch_size: Most records in a batch; batches are smaller while records come slowly.
         linger_ms: Longest time that a record waits at an edge for its batch to fill.
         channel_batches: Batches that a channel holds before its sender waits (its credits).
         on_error: Policy of operators that say nothing of their own.
         inline: Whether simple functions may be written into the loop; it changes no result.
         max_dead_letters: Most dead letters kept; one more fails the job, none is dropped.
+        sample_trace: Share of a source's records that are followed through the graph, 0 to 1.
+        max_traces: Most finished traces kept; the newest are.
         execution_mode: "local", or "distributed" for the Ray runtime.
         ray: Arguments of ``ray.init``.
     """
 
-    parallelism: int = 1
+    parallelism: int | Literal["auto"] = 1
     batch_size: int = 1024
     linger_ms: float = 5.0
     channel_batches: int = 8
     on_error: ErrorPolicy = ErrorPolicy()
     inline: bool = True
     max_dead_letters: int = 100_000
+    sample_trace: float = 0.0
+    max_traces: int = 1000
     execution_mode: Literal["local", "distributed"] = "local"
     ray: Mapping[str, Any] | None = None
 
@@ -152,6 +156,9 @@ class EngineConfig:
         for name, check in _CHECKS.items():
             if name in values and (wrong := check(values[name])):
                 problems.append(Problem(f"$.{name}", f"{wrong}, got {values[name]!r}"))
+        if values.get("sample_trace") and values.get("execution_mode") == "distributed":
+            told = "records are not traced on Ray yet; leave it out"
+            problems.append(Problem("$.sample_trace", told))
         if problems:
             raise ConfigError("environment config", problems)
         return cls(**values)
@@ -166,11 +173,18 @@ def _milliseconds(value: Any) -> str | None:
     return None if fits else "expected milliseconds, 0 or more"
 
 
+def _share(value: Any) -> str | None:
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
+    return None if fits else "expected a share from 0 to 1"
+
+
 _CHECKS: dict[str, Callable[[Any], str | None]] = {
-    "parallelism": _whole,
+    "parallelism": lambda v: None if v == "auto" else _whole(v),
     "batch_size": _whole,
     "channel_batches": _whole,
     "max_dead_letters": _whole,
+    "max_traces": _whole,
+    "sample_trace": _share,
     "linger_ms": _milliseconds,
     "inline": lambda v: None if isinstance(v, bool) else "expected true or false",
     "execution_mode": lambda v: (

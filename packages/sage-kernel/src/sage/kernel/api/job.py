@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -9,11 +10,13 @@ from typing import TYPE_CHECKING
 
 from sage.kernel.api.lifetime import forget_job
 from sage.kernel.errors import JobCancelledError, JobError, JobTimeoutError
-from sage.kernel.metrics.snapshot import JobMetrics, summed
+from sage.kernel.metrics.snapshot import JobMetrics, rated, summed
 from sage.kernel.runtime.run_state import RunState
 
 if TYPE_CHECKING:
     from sage.kernel.graph.stream_graph import StreamGraph
+    from sage.kernel.metrics.prometheus import MetricsServer
+    from sage.kernel.metrics.trace import Trace, Tracer
     from sage.kernel.runtime.dead_letters import DeadLetter
     from sage.kernel.runtime.run import Run
 
@@ -29,12 +32,14 @@ class JobResult:
         status: ``"finished"``; a job that did not finish raises instead.
         elapsed_s: Time from start to end, in seconds.
         metrics: The final metrics.
+        traces: The records that were followed, oldest first, with ``sample_trace``.
     """
 
     name: str
     status: str
     elapsed_s: float
     metrics: JobMetrics = field(repr=False)
+    traces: list[Trace] = field(default_factory=list, repr=False)
 
 
 class Job:
@@ -46,6 +51,8 @@ class Job:
         self.name = name
         self._run = run
         self._job_of = job_of
+        self._metrics_before: JobMetrics | None = None
+        self._has_warned = False
 
     def __repr__(self) -> str:
         return f"Job({self.name!r}, {self.status})"
@@ -86,7 +93,13 @@ class Job:
         if self._run.state is not RunState.FINISHED:
             raise JobError(f"job {self.name!r} is {self.status}; wait() for its end")
         metrics = self.metrics()
-        return JobResult(self.name, self.status, metrics.elapsed_s, metrics)
+        if not self._has_warned:
+            self._has_warned = True
+            for warning in metrics.warnings():
+                logging.getLogger("sage.job").warning("job %r: %s", self.name, warning)
+        tracer = self._tracer
+        traces = tracer.finished() if tracer is not None else []
+        return JobResult(self.name, self.status, metrics.elapsed_s, metrics, traces)
 
     def drain(self) -> None:
         """Let the sources end now; what was read is still worked off."""
@@ -134,15 +147,64 @@ class Job:
         return results
 
     def metrics(self) -> JobMetrics:
-        """Return every count of the job as it stands now."""
-        run = self._run
-        subtasks = run.subtask_metrics()
+        """Return every count of the job as it stands now.
+
+        ``recent_rate_per_s`` counts from the call before, whoever made it.
+        """
+        run, tracer = self._run, self._tracer
         ended = run.ended_at or time.time()
-        return JobMetrics(
+        elapsed_s = ended - run.started_at if run.started_at else 0.0
+        subtasks = rated(run.subtask_metrics(), elapsed_s, self._metrics_before)
+        metrics = JobMetrics(
             job=self.name,
             status=self.status,
-            elapsed_s=ended - run.started_at if run.started_at else 0.0,
+            elapsed_s=elapsed_s,
             operators=summed(subtasks),
             subtasks=subtasks,
             edges=run.edge_metrics(),
+            latency=tracer.latency if tracer is not None else None,
+            traces_dropped=tracer.dropped if tracer is not None else 0,
         )
+        self._metrics_before = metrics
+        return metrics
+
+    def serve_metrics(self, port: int = 0) -> MetricsServer:
+        """Serve the metrics to Prometheus at ``http://127.0.0.1:<port>/metrics``, until closed.
+
+        Args:
+            port: Where to listen; 0 takes a free one.
+
+        Returns:
+            The server, a context manager that knows its ``url``.
+
+        Raises:
+            MissingExtraError: if ``isage-kernel[prometheus]`` is not installed.
+        """
+        from sage.kernel.metrics.prometheus import MetricsServer
+
+        return MetricsServer(self.metrics, port)
+
+    def traces(self) -> Iterator[Trace]:
+        """Yield the finished traces of sampled records, oldest first; the newest are kept.
+
+        Raises:
+            JobError: if no records are sampled.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> env = LocalEnvironment(config={"sample_trace": 1})
+            >>> _ = env.from_collection([3]).map(abs, name="abs").for_each(str, name="end")
+            >>> job = env.submit(autostop=True)
+            >>> print([hop.operator for trace in job.traces() for hop in trace.hops])
+            ['collection', 'abs', 'end']
+        """
+        if self._tracer is None:
+            raise JobError(
+                f"job {self.name!r} follows no records", hint='config={"sample_trace": 0.01}'
+            )
+        yield from self._tracer.finished()
+
+    @property
+    def _tracer(self) -> Tracer | None:
+        # Only a run whose tasks share this process has one.
+        return getattr(self._run, "tracer", None)

@@ -12,6 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+from sage.kernel.metrics.histogram import Histogram
 
 __all__ = ["OperatorMetrics", "OperatorStatistics"]
 
@@ -28,6 +31,7 @@ class OperatorStatistics:
         "filtered",
         "flushed",
         "late",
+        "latency",
         "no_output",
         "pending",
         "produced",
@@ -49,6 +53,7 @@ class OperatorStatistics:
         self.flushed = 0  # outputs at the end of the input, and those resumed after an error
         self.retries = 0
         self.custom: dict[str, int] = {}  # counters of the user's function
+        self.latency: Histogram | None = None  # of sampled records, once there are any
 
     def add(self, counts: Mapping[str, int], custom: Mapping[str, int]) -> None:
         """Add what was counted in another process, by attribute and by the function's names."""
@@ -56,6 +61,12 @@ class OperatorStatistics:
             setattr(self, name, getattr(self, name) + count)
         for name, count in custom.items():
             self.custom[name] = self.custom.get(name, 0) + count
+
+    def timed(self, elapsed_s: float) -> None:
+        """Count the time of a sampled record in the operator."""
+        if self.latency is None:
+            self.latency = Histogram()
+        self.latency.add(elapsed_s)
 
 
 @dataclass(frozen=True)
@@ -73,7 +84,13 @@ class OperatorMetrics:
         received: Records that came in.
         sent: Records that went out.
         held: In state, in a buffer or in flight; where the job failed, the failing record.
+        failed: Records at which the job failed; they are among the ``held``.
         busy_s: Time in which its task worked; the operators of a chain share one task.
+        idle_s: Time in which its task waited for input.
+        blocked_s: Time in which its task waited for a slower receiver (backpressure).
+        rate_per_s: Records that came in for each second of the job.
+        recent_rate_per_s: The same since the metrics were asked for before.
+        latency: Times of sampled records in it, in seconds, or None without ``sample_trace``.
     """
 
     uid: str
@@ -89,9 +106,15 @@ class OperatorMetrics:
     skipped: int = 0
     dead_lettered: int = 0
     held: int = 0
+    failed: int = 0
     retries: int = 0
     busy_s: float = 0.0
+    idle_s: float = 0.0
+    blocked_s: float = 0.0
+    rate_per_s: float = 0.0
+    recent_rate_per_s: float = 0.0
     custom: dict[str, int] = field(default_factory=dict)
+    latency: Histogram | None = None
 
     @property
     def records_in(self) -> int:
@@ -102,3 +125,47 @@ class OperatorMetrics:
     def records_out(self) -> int:
         """The same as ``sent``."""
         return self.sent
+
+    @property
+    def errors(self) -> int:
+        """Records that its function gave up: skipped, set aside, or the end of the job."""
+        return self.skipped + self.dead_lettered + self.failed
+
+    @property
+    def busy_share(self) -> float:
+        """Share of its task's time in which the task worked, 0 to 1."""
+        return self._share(self.busy_s)
+
+    @property
+    def idle_share(self) -> float:
+        """Share of its task's time in which the task waited for input, 0 to 1."""
+        return self._share(self.idle_s)
+
+    @property
+    def backpressured_share(self) -> float:
+        """Share of its task's time in which the task waited for a slower receiver, 0 to 1."""
+        return self._share(self.blocked_s)
+
+    @property
+    def mean_cost_s(self) -> float:
+        """Working time of its task for each record that came into it, in seconds."""
+        return self.busy_s / self.received if self.received else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every count, share and time as plain data."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        latency = self.latency.to_dict() if self.latency is not None else None
+        return {
+            **values,
+            "errors": self.errors,
+            "busy_share": self.busy_share,
+            "idle_share": self.idle_share,
+            "backpressured_share": self.backpressured_share,
+            "mean_cost_s": self.mean_cost_s,
+            "custom": dict(self.custom),
+            "latency": latency,
+        }
+
+    def _share(self, part_s: float) -> float:
+        total_s = self.busy_s + self.idle_s + self.blocked_s
+        return part_s / total_s if total_s else 0.0

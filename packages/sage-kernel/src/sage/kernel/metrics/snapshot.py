@@ -2,27 +2,51 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 from sage.kernel.metrics.fates import OperatorMetrics, OperatorStatistics
+from sage.kernel.metrics.histogram import Histogram
 
-__all__ = ["EdgeMetrics", "JobMetrics", "subtask_metrics", "summed"]
+__all__ = ["EdgeMetrics", "JobMetrics", "rated", "subtask_metrics", "summed"]
 
 
 @dataclass(frozen=True)
 class EdgeMetrics:
-    """An edge between two tasks: ``sent = received + in_channel``."""
+    """An edge between two tasks: ``sent = received + in_channel``.
+
+    Attributes:
+        upstream: Name of the operator that sends.
+        downstream: Name of the operator that receives.
+        sent: Records that were sent.
+        received: Records that were worked off.
+        batches: Batches that are in the channel now.
+        capacity: Most batches that the channel holds before its sender waits; 0 for no limit.
+    """
 
     upstream: str
     downstream: str
     sent: int
     received: int
+    batches: int = 0
+    capacity: int = 0
 
     @property
     def in_channel(self) -> int:
         """Records that were sent and are not worked off yet."""
         return self.sent - self.received
+
+    @property
+    def fill(self) -> float:
+        """How full the channel is, 0 to 1; at 1 its sender waits."""
+        return min(self.batches / self.capacity, 1.0) if self.capacity else 0.0
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return every number as plain data."""
+        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
+        return {**values, "in_channel": self.in_channel, "fill": self.fill}
 
 
 @dataclass(frozen=True)
@@ -36,6 +60,8 @@ class JobMetrics:
         operators: Sums over subtasks, in the order of the plan.
         subtasks: The same for each subtask.
         edges: One for each pair of subtasks that are connected by a channel.
+        latency: Times of sampled records from source to sink, or None without ``sample_trace``.
+        traces_dropped: Finished traces that made room for newer ones.
     """
 
     job: str
@@ -44,6 +70,8 @@ class JobMetrics:
     operators: list[OperatorMetrics] = field(default_factory=list)
     subtasks: list[OperatorMetrics] = field(default_factory=list)
     edges: list[EdgeMetrics] = field(default_factory=list)
+    latency: Histogram | None = None
+    traces_dropped: int = 0
 
     def __getitem__(self, name: str) -> OperatorMetrics:
         """Return the metrics of the operator of that name or uid."""
@@ -58,14 +86,54 @@ class JobMetrics:
             f"every one of the {o.received} records of {o.name!r} ended in None: "
             f"did its function forget to return?"
             for o in self.operators
-            if o.kind == "map" and o.received and o.received == o.no_output
+            if o.kind in _RETURNING and o.received and o.received == o.no_output
         ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the metrics as plain data.
+
+        Example:
+            >>> JobMetrics("demo", "finished", 0.5).to_dict()["status"]
+            'finished'
+        """
+        return {
+            "job": self.job,
+            "status": self.status,
+            "elapsed_s": self.elapsed_s,
+            "operators": [operator.to_dict() for operator in self.operators],
+            "subtasks": [subtask.to_dict() for subtask in self.subtasks],
+            "edges": [edge.to_dict() for edge in self.edges],
+            "latency": self.latency.to_dict() if self.latency is not None else None,
+            "traces_dropped": self.traces_dropped,
+            "warnings": self.warnings(),
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return `to_dict` as JSON text."""
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+
+    def to_prometheus(self) -> str:
+        """Return the metrics in the text format that Prometheus reads.
+
+        Raises:
+            MissingExtraError: if ``isage-kernel[prometheus]`` is not installed.
+        """
+        # prometheus_client takes 60 ms to import, which only those who scrape should pay.
+        from sage.kernel.metrics.prometheus import exposition
+
+        return exposition(self)
+
+
+# Verbs whose function returns its output, so that None for every record looks like a mistake.
+_RETURNING = ("map", "map_async", "comap")
 
 
 def subtask_metrics(
     chain: Iterable[tuple[str, str, str, bool, OperatorStatistics, bool]],
     subtask: int,
     busy_s: float,
+    idle_s: float = 0.0,
+    blocked_s: float = 0.0,
 ) -> list[OperatorMetrics]:
     """Derive the metrics of the operators of one task.
 
@@ -74,6 +142,8 @@ def subtask_metrics(
             and whether it is the first of its loop.
         subtask: Which subtask.
         busy_s: Time in which the task worked.
+        idle_s: Time in which it waited for input.
+        blocked_s: Time in which it waited for a slower receiver.
     """
     derived = []
     sent_before = 0
@@ -103,9 +173,13 @@ def subtask_metrics(
                 skipped=counts.skipped,
                 dead_lettered=counts.dead_lettered,
                 held=held,
+                failed=counts.failed,
                 retries=counts.retries,
                 busy_s=busy_s,
+                idle_s=idle_s,
+                blocked_s=blocked_s,
                 custom=dict(counts.custom),
+                latency=counts.latency,
             )
         )
         sent_before = sent
@@ -130,8 +204,13 @@ _ADDED = (
     "skipped",
     "dead_lettered",
     "held",
+    "failed",
     "retries",
     "busy_s",
+    "idle_s",
+    "blocked_s",
+    "rate_per_s",
+    "recent_rate_per_s",
 )
 
 
@@ -142,6 +221,41 @@ def _sum(group: list[OperatorMetrics]) -> OperatorMetrics:
     for metrics in group:
         for name, count in metrics.custom.items():
             custom[name] = custom.get(name, 0) + count
+    latencies = [m.latency for m in group if m.latency is not None]
     return OperatorMetrics(
-        uid=first.uid, name=first.name, kind=first.kind, subtask=None, custom=custom, **totals
+        uid=first.uid,
+        name=first.name,
+        kind=first.kind,
+        subtask=None,
+        custom=custom,
+        latency=Histogram.sum(latencies) if latencies else None,
+        **totals,
     )
+
+
+def rated(
+    subtasks: list[OperatorMetrics], elapsed_s: float, before: JobMetrics | None
+) -> list[OperatorMetrics]:
+    """Add the rates to the metrics of subtasks.
+
+    Args:
+        subtasks: Their counts now.
+        elapsed_s: Time since the start of the job.
+        before: The metrics that were asked for last, or None.
+    """
+    since_s = elapsed_s - (before.elapsed_s if before is not None else 0.0)
+    earlier = {(m.uid, m.subtask): m.received for m in before.subtasks} if before else {}
+    return [
+        replace(
+            metrics,
+            rate_per_s=_per_second(metrics.received, elapsed_s),
+            recent_rate_per_s=_per_second(
+                metrics.received - earlier.get((metrics.uid, metrics.subtask), 0), since_s
+            ),
+        )
+        for metrics in subtasks
+    ]
+
+
+def _per_second(records: int, elapsed_s: float) -> float:
+    return records / elapsed_s if elapsed_s > 0 else 0.0

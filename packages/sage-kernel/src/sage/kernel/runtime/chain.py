@@ -195,6 +195,28 @@ class Chain:
             with _Naming(node, "flush()"):
                 node.live.flush()
 
+    def run_step(self, step: Segment, batch: Batch, input_index: int, *, is_head: bool) -> None:
+        """Run a batch through a segment and leave what comes of it in the segment's columns.
+
+        Args:
+            step: The segment.
+            batch: With the riders of that input's layout.
+            input_index: Which input of the first operator it came in by.
+            is_head: Whether the first operator counts what comes in, or that before it did.
+        """
+        statistics = step.nodes[0].statistics
+        values = iter(batch.values)
+        rows = _rows(values, batch) if step.layouts[input_index] else values
+        try:
+            self._drive(step, 0, input_index, rows)
+        finally:
+            left = length_hint(values)
+            if is_head:
+                statistics.entered += len(batch.values) - left
+                statistics.pending += left
+            else:
+                statistics.failed += left  # the job has failed: they are held, not worked off
+
     def _run(self, segment: Segment, batch: Batch, input_index: int = 0) -> None:
         if segment.nodes:
             statistics = segment.nodes[0].statistics

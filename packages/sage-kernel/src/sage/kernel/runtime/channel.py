@@ -13,9 +13,13 @@ from __future__ import annotations
 
 import threading
 from queue import Empty, SimpleQueue
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from sage.kernel.metrics.trace import Mark
 
 __all__ = [
+    "UNLIMITED",
     "Batch",
     "Channel",
     "ChannelClosed",
@@ -26,20 +30,27 @@ __all__ = [
 ]
 
 
+# A record that goes round must never wait for a credit that only its own progress would free.
+UNLIMITED = 1 << 30
+
+
 class Batch(NamedTuple):
     """Records on their way: parallel columns of equal length.
 
     Attributes:
         values: The records.
         riders: What rides beside them, in the order of the edge's layout.
+        trace: Set if these records are followed through the graph; they are then few.
     """
 
     values: list[Any]
     riders: tuple[list[Any], ...] = ()
+    trace: Mark | None = None
 
     def sliced(self, start: int, end: int) -> Batch:
         """Return the records from ``start`` up to ``end``."""
-        return Batch(self.values[start:end], tuple(r[start:end] for r in self.riders))
+        riders = tuple(r[start:end] for r in self.riders)
+        return Batch(self.values[start:end], riders, self.trace)
 
 
 class EndOfInput(NamedTuple):
@@ -180,8 +191,11 @@ class Channel:
         self.mailbox = mailbox
         self.input_index = input_index
         self.edge = edge
+        self.capacity = credits
         self.sent = 0
         self.received = 0
+        self.batches_sent = 0
+        self.batches_done = 0
         self.closed = False
         self._credits = threading.Semaphore(credits)
 
@@ -206,6 +220,7 @@ class Channel:
         if self.closed:
             raise ChannelClosed
         self.sent += len(batch.values)
+        self.batches_sent += 1
         if self.loop is not None and not self.enters_loop:
             self.loop.add()
         self.mailbox.put(self, batch)
@@ -221,6 +236,7 @@ class Channel:
     def done_with(self) -> None:
         """Give the credit of a batch back; the receiver calls it when it has worked it off."""
         self._credits.release()
+        self.batches_done += 1
         if self.loop is not None and not self.enters_loop:
             self.loop.remove()
 

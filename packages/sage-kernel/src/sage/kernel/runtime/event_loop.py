@@ -123,7 +123,7 @@ class AsyncHost:
         """Take over records."""
         rows = zip(*batch.riders, strict=True) if batch.riders else [()] * len(batch.values)
         for value, riders in zip(batch.values, rows, strict=True):
-            self._pending.append((self._fed, Outcome(value, riders)))
+            self._pending.append((self._fed, Outcome(value, riders, mark=batch.trace)))
             self._fed += 1
         self._loop.call(self._staff)
 

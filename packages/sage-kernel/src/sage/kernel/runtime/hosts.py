@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
     from sage.kernel.errors import JobFailedError
+    from sage.kernel.metrics.trace import Mark
     from sage.kernel.runtime.chain import Chain
     from sage.kernel.runtime.channel import Batch, Mailbox
 
@@ -29,6 +30,7 @@ class Outcome:
         results: What the function gave; empty if nothing.
         error: Why it failed for good, or None.
         attempts: How often the function was called.
+        mark: The mark of the batch that it was fed in, if the record is traced.
     """
 
     record: Any
@@ -36,6 +38,7 @@ class Outcome:
     results: Sequence[Any] = ()
     error: Exception | None = None
     attempts: int = 1
+    mark: Mark | None = None
 
     @property
     def decided(self) -> int:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import itertools
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 from sage.kernel.errors import KeyRefusedError
@@ -84,6 +85,7 @@ class OutputEdge:
         self.columns = Columns(layout)
         self.batch_size = batch_size
         self.waiting_since: float | None = None
+        self.blocked_s = 0.0  # how long receivers that were slower let the task wait
         self._refuse = refuse
         self._lock = threading.Lock()
         self._turn = itertools.cycle(channels)
@@ -102,7 +104,24 @@ class OutputEdge:
             self.waiting_since = None
             batch = self.columns.take()
             for channel, part in self._parts(batch):
-                channel.send(part)
+                self._send(channel, part)
+
+    def send_alone(self, batch: Batch, marked: Callable[[Batch], Batch] | None) -> None:
+        """Send a batch that must not be mixed with others, behind what is in the buffer.
+
+        Args:
+            batch: What to send.
+            marked: Makes of each part what travels; None sends them as they are.
+        """
+        self.flush()
+        with self._lock:
+            for channel, part in self._parts(batch):
+                self._send(channel, marked(part) if marked is not None else part)
+
+    def _send(self, channel: Channel, batch: Batch) -> None:
+        started = time.monotonic()
+        channel.send(batch)
+        self.blocked_s += time.monotonic() - started
 
     def try_flush(self) -> None:
         """Send what is in the buffer if nobody else is sending and every receiver has room now.

@@ -20,6 +20,8 @@ from collections.abc import Callable, Sequence
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import JobFailedError
 from sage.kernel.graph.job_graph import JobVertex
+from sage.kernel.metrics.trace import Sampler, Tracer
+from sage.kernel.operators.map_async import LiveMapAsync
 from sage.kernel.operators.source import LiveSource
 from sage.kernel.runtime.chain import Chain, Node
 from sage.kernel.runtime.channel import (
@@ -32,8 +34,9 @@ from sage.kernel.runtime.channel import (
 )
 from sage.kernel.runtime.context import RuntimeContext
 from sage.kernel.runtime.hosts import Host, Outcome, Slice
-from sage.kernel.runtime.readers import Reader, reader_of
+from sage.kernel.runtime.readers import IteratorReader, Reader, reader_of
 from sage.kernel.runtime.services import Services
+from sage.kernel.runtime.tracing import TracedChain
 
 __all__ = ["Task", "TaskClock"]
 
@@ -42,7 +45,7 @@ class TaskClock:
     """Where a task's time goes, in seconds, counted once a batch.
 
     Attributes:
-        busy_s: In the chain.
+        busy_s: In the chain, and in a source's own code.
         idle_s: Waiting for input.
         blocked_s: Waiting for a receiver that is slower.
     """
@@ -111,6 +114,8 @@ class Task:
         self._max_in_loop = 2 * config.channel_batches
         self._held_back: deque[tuple[Channel, Batch]] = deque()
         self._size = 1
+        self._tracing: TracedChain | None = None
+        self._sampler: Sampler | None = None
         self._draining = threading.Event()
         self._closed = False
 
@@ -118,6 +123,12 @@ class Task:
     def nodes(self) -> list[Node]:
         """All its operators, the source first."""
         return [self.source, *self.chain.nodes] if self.source else self.chain.nodes
+
+    def trace_with(self, tracer: Tracer) -> None:
+        """Follow the records that the tracer picks; called before the task runs."""
+        self._tracing = TracedChain(self.chain, self.subtask, tracer)
+        if self.source is not None:
+            self._sampler = tracer.sampler(self.source.transformation.uid, self.subtask)
 
     def drain(self) -> None:
         """Stop reading the source, and end as if it had ended."""
@@ -204,6 +215,7 @@ class Task:
     def _read_once(self, node: Node, reader: Reader) -> bool:
         asked = self._size
         due_s = self._due_in()
+        started = time.monotonic()
         try:
             records = reader.read(asked) if due_s is None else reader.read(asked, due_s)
         except Exception as error:
@@ -211,9 +223,17 @@ class Task:
         if records is None:
             return False
         count = len(records)
+        if count and not isinstance(reader, IteratorReader):
+            self.clock.busy_s += time.monotonic() - started
+        else:  # a reader thread does the work, and the task waits for it
+            self.clock.idle_s += time.monotonic() - started
         if count:
             node.statistics.produced += count
-            self._work(Batch(records if type(records) is list else list(records)))
+            batch = Batch(records if type(records) is list else list(records))
+            if self._sampler is None:
+                self._work(batch)
+            else:
+                self._work_sampled(node, batch, self._sampler)
         self._tick()
         self._pass_on(at_once=count < asked)
         return True
@@ -293,8 +313,10 @@ class Task:
             statistics.pending += len(part.values)
             if self._loop is not None:
                 self._loop.add(len(part.values))
-            self._host.feed(part)
-        if part is batch:
+            self._host.feed(part if part.trace is None else self._fed_traced(part))
+        if len(part.values) == len(batch.values):
+            if batch.trace is not None and self._tracing is not None:
+                self._tracing.tracer.branched(batch.trace.trace, -1)
             return None
         return batch.sliced(len(part.values), len(batch.values))
 
@@ -327,13 +349,31 @@ class Task:
                 self._set_aside(node, outcome, outcome.error)
             elif not outcome.results:
                 node.statistics.empty += 1
+            if outcome.mark is not None and self._tracing is not None:
+                self._emit_results(node, values, riders)
+                values, riders = [], tuple([] for _ in riders)
+                self._pass_on(at_once=True)
+                self.working_since = None  # what it gives is not for the linger thread to send
+                self._tracing.outcome(outcome.mark, outcome)
+                continue
             for result in outcome.results:
                 values.append(result)
                 for column, rider in zip(riders, outcome.riders, strict=True):
                     column.append(rider)
+        self._emit_results(node, values, riders)
+
+    def _emit_results(
+        self, node: Node, values: list[object], riders: tuple[list[object], ...]
+    ) -> None:
         if values:
             node.statistics.produced += len(values)
             self.chain.emit(Batch(values, riders))
+
+    def _fed_traced(self, batch: Batch) -> Batch:
+        """Return a traced batch as it goes to the host; worker processes are not followed into."""
+        assert self._tracing is not None
+        follows = isinstance(self.chain.root.nodes[0].live, LiveMapAsync)
+        return self._tracing.fed(batch, followed=follows)
 
     def _pass_slice(self, node: Node, part: Slice) -> None:
         node.statistics.add(part.counts, part.custom)
@@ -372,6 +412,9 @@ class Task:
 
     def _work(self, batch: Batch, input_index: int = 0) -> None:
         """Run a batch in slices so small that none takes much longer than the linger time."""
+        if batch.trace is not None:
+            self._work_traced(batch, input_index)
+            return
         total = len(batch.values)
         start = 0
         while start < total:
@@ -389,6 +432,36 @@ class Task:
             if start < total:
                 self._pass_on(at_once=elapsed > self._linger_s)
 
+    def _work_sampled(self, node: Node, batch: Batch, sampler: Sampler) -> None:
+        """Work a source's batch in its order, each record that is picked in a batch of its own."""
+        assert self._tracing is not None
+        started, start = time.monotonic(), 0
+        for at in sampler.picked(len(batch.values)):
+            if at > start:
+                self._work(batch.sliced(start, at))
+            name = node.transformation.name
+            mark = self._tracing.tracer.begin(batch.values[at], name, self.subtask)
+            self._work_traced(batch.sliced(at, at + 1)._replace(trace=mark), 0)
+            start = at + 1
+        if start < len(batch.values):
+            self._work(batch.sliced(start, len(batch.values)) if start else batch)
+        # The parts are too small to say how large the next batch should be.
+        self._resize(len(batch.values), time.monotonic() - started)
+
+    def _work_traced(self, batch: Batch, input_index: int) -> None:
+        assert self._tracing is not None
+        if self._closed:
+            raise ChannelClosed
+        self._pass_on(at_once=True)  # what came before stays before
+        started, blocked_s = time.monotonic(), self._blocked_s()
+        self._tracing.process(batch, input_index)
+        blocked_s = self._blocked_s() - blocked_s
+        self.clock.blocked_s += blocked_s
+        self.clock.busy_s += time.monotonic() - started - blocked_s
+
+    def _blocked_s(self) -> float:
+        return sum(edge.blocked_s for edge in self.chain.edges)
+
     def _resize(self, worked: int, elapsed: float) -> None:
         if elapsed > self._linger_s:
             self._size = max(1, self._size // 2)
@@ -404,8 +477,11 @@ class Task:
                 edge.waiting_since = now
             late = now - edge.waiting_since > self._linger_s
             if at_once or late or edge.waiting >= edge.batch_size:
+                blocked_s = edge.blocked_s
                 edge.flush()
-                self.clock.blocked_s += time.monotonic() - now
+                blocked_s = edge.blocked_s - blocked_s
+                self.clock.blocked_s += blocked_s
+                self.clock.busy_s += time.monotonic() - now - blocked_s
 
     def _due_in(self) -> float | None:
         due_s = self.chain.due_s()

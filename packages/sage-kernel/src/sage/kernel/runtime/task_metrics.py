@@ -1,12 +1,13 @@
-"""The counts of a task's operators, as metrics."""
+"""The counts of a task's operators and of its channels, as metrics."""
 
 from __future__ import annotations
 
 from sage.kernel.metrics.fates import OperatorMetrics
-from sage.kernel.metrics.snapshot import subtask_metrics
+from sage.kernel.metrics.snapshot import EdgeMetrics, subtask_metrics
+from sage.kernel.runtime.channel import UNLIMITED, Channel
 from sage.kernel.runtime.task import Task
 
-__all__ = ["metrics_of"]
+__all__ = ["edge_metrics_of", "metrics_of"]
 
 
 def metrics_of(task: Task) -> list[OperatorMetrics]:
@@ -21,4 +22,17 @@ def metrics_of(task: Task) -> list[OperatorMetrics]:
             rows.append(
                 (t.uid, t.name, operator.kind, operator.one_to_one, node.statistics, index == 0)
             )
-    return subtask_metrics(rows, task.subtask, task.clock.busy_s)
+    return subtask_metrics(
+        rows, task.subtask, task.clock.busy_s, task.clock.idle_s, task.clock.blocked_s
+    )
+
+
+def edge_metrics_of(channel: Channel) -> EdgeMetrics:
+    """Return the counts of a channel."""
+    return EdgeMetrics(
+        *channel.edge,
+        channel.sent,
+        channel.received,
+        max(0, channel.batches_sent - channel.batches_done),
+        0 if channel.capacity >= UNLIMITED else channel.capacity,
+    )

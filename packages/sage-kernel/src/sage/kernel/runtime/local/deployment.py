@@ -12,7 +12,7 @@ from sage.kernel.graph.transformation import Edge, Partitioning, Transformation
 from sage.kernel.operators.requests import REQUESTS
 from sage.kernel.operators.source import SourceOperator
 from sage.kernel.runtime.chain import Chain, DeadLetterHandler, Node, Outlet, Segment, set_aside
-from sage.kernel.runtime.channel import LoopTracker
+from sage.kernel.runtime.channel import UNLIMITED, LoopTracker
 from sage.kernel.runtime.hosts import HostFactory
 from sage.kernel.runtime.output import Columns, OutputEdge
 from sage.kernel.runtime.services import Services
@@ -23,9 +23,6 @@ __all__ = ["Deployment"]
 
 # CPython compiles at most 20 loops inside each other; a longer chain goes on in another segment.
 _MOST_INNER_LOOPS = 12
-
-# A record that goes round must never wait for a credit that only its own progress would free.
-_UNLIMITED = 1 << 30
 
 
 class Deployment:
@@ -214,7 +211,7 @@ class Deployment:
             (self._graph.vertex_of(edge.upstream).id, sender),
             (to.id, receiver),
             edge.input_index,
-            _UNLIMITED if goes_round else self._config.channel_batches,
+            UNLIMITED if goes_round else self._config.channel_batches,
             (upstream.name, to.head.name),
             loop=self._tracker(to.head),
             feeds_back=edge.closes_loop,

@@ -15,6 +15,7 @@ from sage.kernel.errors import JobFailedError
 from sage.kernel.graph.job_graph import JobGraph
 from sage.kernel.metrics.fates import OperatorMetrics
 from sage.kernel.metrics.snapshot import EdgeMetrics
+from sage.kernel.metrics.trace import Tracer
 from sage.kernel.runtime.chain import Node
 from sage.kernel.runtime.channel import ChannelClosed
 from sage.kernel.runtime.dead_letters import DeadLetter, DeadLetters
@@ -23,7 +24,7 @@ from sage.kernel.runtime.local.hosting import LocalHosts
 from sage.kernel.runtime.run_state import RunState
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.task import Task
-from sage.kernel.runtime.task_metrics import metrics_of
+from sage.kernel.runtime.task_metrics import edge_metrics_of, metrics_of
 from sage.kernel.runtime.wiring import LocalWiring, Wiring
 
 __all__ = ["LocalRun"]
@@ -77,6 +78,12 @@ class LocalRun:
             else [deployment.task(graph.vertices[only[0]], only[1])]
         )
         self._open_tasks = len(self.tasks)
+        # A trace is followed by reference, so only where all tasks share a process.
+        self.tracer: Tracer | None = None
+        if config.sample_trace and only is None:
+            self.tracer = Tracer(config.sample_trace, keep=config.max_traces)
+            for task in self.tasks:
+                task.trace_with(self.tracer)
 
     @property
     def runs_inline(self) -> bool:
@@ -127,11 +134,7 @@ class LocalRun:
 
     def edge_metrics(self) -> list[EdgeMetrics]:
         """Return the counts of every channel."""
-        return [
-            EdgeMetrics(*channel.edge, channel.sent, channel.received)
-            for task in self.tasks
-            for channel in task.inputs
-        ]
+        return [edge_metrics_of(channel) for task in self.tasks for channel in task.inputs]
 
     def _begin(self) -> None:
         self.state = RunState.RUNNING
@@ -166,6 +169,8 @@ class LocalRun:
             self.ended_at = time.time()
         self._hosts.close()
         self._close_services()
+        if self.tracer is not None:
+            self.tracer.close()
         self._done.set()
 
     def _close_services(self) -> None:
