@@ -20,7 +20,7 @@ from types import TracebackType
 
 from sage.common.errors import DataError, SageError
 
-__all__ = ["ScriptFailedError", "run_script", "user_lines"]
+__all__ = ["ScriptFailedError", "is_users_file", "run_script", "user_lines"]
 
 
 class ScriptFailedError(SageError):
@@ -74,7 +74,9 @@ def user_lines(trace: TracebackType | None) -> str:
     generated; everything called from there on stays.
     """
     frames = [_origin(frame) for frame in traceback.extract_tb(trace)]
-    first = next((i for i, frame in enumerate(frames) if _is_users(frame.filename)), len(frames))
+    first = next(
+        (i for i, frame in enumerate(frames) if is_users_file(frame.filename)), len(frames)
+    )
     return "".join(traceback.StackSummary.from_list(frames[first:]).format())
 
 
@@ -98,7 +100,8 @@ def _origin(frame: traceback.FrameSummary) -> traceback.FrameSummary:
     return traceback.FrameSummary(path, number, name, line=source.strip())
 
 
-def _is_users(filename: str) -> bool:
+def is_users_file(filename: str) -> bool:
+    """Say whether code of that file is neither SAGE's nor the interpreter's nor generated."""
     if filename.startswith("<"):
         return filename in ("<stdin>", "<string>")
     parts = Path(filename).parts

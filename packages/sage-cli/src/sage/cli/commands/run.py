@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -32,6 +35,15 @@ def run(
     schema: Annotated[
         bool, typer.Option("--schema", help="Print the JSON Schema of YAML pipelines.")
     ] = False,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Tell which functions take the time, in all threads.")
+    ] = False,
+    profile_to: Annotated[
+        Path | None,
+        typer.Option(
+            "--profile-to", metavar="OUT", help="Profile, into this file. [default: FILE.pstats]"
+        ),
+    ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -45,16 +57,48 @@ def run(
         return
     if file is None:
         raise typer.BadParameter("name a .py script or a .yaml pipeline", param_hint="FILE")
+    out = profile_to or (Path(f"{file.stem}.pstats") if profile else None)
     if file.suffix in (".yaml", ".yml", ".json"):
-        _run_pipeline(file, check, as_json)
+        with _profiled_to(None if check else out):
+            _run_pipeline(file, check, as_json)
     elif check:
         raise typer.BadParameter("--check is for YAML pipelines", param_hint="FILE")
     elif file.suffix == ".py":
-        _run_script(file, arguments or [], as_json)
+        with _profiled_to(out):
+            _run_script(file, arguments or [], as_json)
     else:
         raise typer.BadParameter(
             f"expected a .py script or a .yaml pipeline, got {str(file)!r}", param_hint="FILE"
         )
+
+
+@contextmanager
+def _profiled_to(out: Path | None) -> Iterator[None]:
+    """Profile the block, write the statistics to ``out`` and show the top of them on stderr."""
+    if out is None:
+        yield
+        return
+    from sage.cli.profiling import profiled
+    from sage.cli.screen import messages, safe
+
+    profile = None
+    try:
+        with profiled() as profile:
+            yield
+            _wait_for_jobs()
+    finally:
+        # Shown after a failure too: what ran until then was measured.
+        if profile is not None:
+            profile.write(out)
+            text = safe(f"{profile.report()}\nwritten to {out}")
+            messages().print(text, soft_wrap=True)
+
+
+def _wait_for_jobs() -> None:
+    """Let jobs end that the script has submitted and not waited for: they belong to the profile."""
+    lifetime = sys.modules.get("sage.kernel.api.lifetime")
+    if lifetime is not None:
+        lifetime.wait_for_jobs()
 
 
 def _run_script(file: Path, arguments: list[str], as_json: bool) -> None:

@@ -21,7 +21,7 @@ from sage.kernel.errors import JobCancelledError, JobTimeoutError
 if TYPE_CHECKING:
     from sage.kernel.api.job import Job
 
-__all__ = ["forget_job", "keep_alive", "stopping_on_interrupt"]
+__all__ = ["forget_job", "keep_alive", "stopping_on_interrupt", "wait_for_jobs"]
 
 _alive: dict[Job, bool] = {}
 _failed = False
@@ -85,11 +85,12 @@ def _install() -> None:
     import concurrent.futures.thread  # noqa: F401
 
     register = getattr(threading, "_register_atexit", atexit.register)
-    register(_wait_for_jobs)
+    register(wait_for_jobs)
     atexit.register(_exit_with_failure)
 
 
-def _wait_for_jobs() -> None:
+def wait_for_jobs() -> None:
+    """Wait for the jobs that were submitted and whose end nobody has waited for."""
     global _failed
     for job, bounded in list(_alive.items()):
         if not bounded and job.status == "running":
