@@ -124,8 +124,8 @@ def test_every_snippet_does_what_the_page_says(
     if not any(block.is_run for block in ALL[page]):
         return
     set_up(tmp_path, monkeypatch)
-    module = types.ModuleType("snippets")
-    monkeypatch.setitem(sys.modules, "snippets", module)
+    module = types.ModuleType("__main__")  # a page is a script, also for worker processes
+    monkeypatch.setitem(sys.modules, "__main__", module)
     for block in ALL[page]:
         if block.title:
             write(tmp_path / block.title, block.body)
