@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.options import split_options
@@ -12,7 +12,7 @@ from sage.kernel.api.stream import Stream
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.stream_graph import StreamGraph
-from sage.kernel.graph.transformation import Edge, Transformation
+from sage.kernel.graph.transformation import AUTO, Edge, Transformation
 from sage.kernel.operators.iterate import (
     FEEDBACK,
     FutureOperator,
@@ -53,6 +53,16 @@ class PlanBuilder:
                 or another callable that gives an iterable, or an iterable.
             args: Config, if ``source`` is a class.
             options: ``name``, ``uid``, ``parallelism``..., and keyword arguments of the class.
+
+        Raises:
+            FunctionError: if it is no source.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> def countdown():
+            ...     yield from (3, 2, 1)
+            >>> LocalEnvironment().from_source(countdown).collect()
+            [3, 2, 1]
         """
         common, kwargs = split_options(options)
         return self.add_operator(SourceOperator(source, args, kwargs), (), common)
@@ -70,12 +80,42 @@ class PlanBuilder:
         return self.from_source(records, **{"name": "collection", **options})
 
     def from_batch(self, source: Any, *args: Any, **options: Any) -> DataStream[Any]:
-        """Start a stream at a `BatchFunction` or an iterable: a source that ends."""
+        """Start a stream at a `BatchFunction` or an iterable: a source that ends.
+
+        Example:
+            >>> from sage.kernel import BatchFunction, LocalEnvironment
+            >>> class Dice(BatchFunction):
+            ...     def __init__(self, throws):
+            ...         self.throws = list(throws)
+            ...
+            ...     def execute(self):
+            ...         return self.throws.pop(0) if self.throws else None
+            >>> LocalEnvironment().from_batch(Dice, [4, 6]).collect()
+            [4, 6]
+        """
         return self.from_source(source, *args, **options)
 
-    def set_parallelism(self, parallelism: int) -> None:
-        """Set the number of subtasks of operators that are added from now on."""
-        self.config = EngineConfig.of({**_plain(self.config), "parallelism": parallelism})
+    def set_parallelism(self, parallelism: int | Literal["auto"]) -> None:
+        """Set the number of subtasks of operators that are added from now on.
+
+        Args:
+            parallelism: How many, or ``"auto"``: chosen for each operator when the pipeline runs,
+                by the rules of `sage.kernel.optimizer.parallelism`; ``explain()`` says why.
+
+        Raises:
+            ConfigError: if it is neither.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> env = LocalEnvironment()
+            >>> env.set_parallelism(2)
+            >>> sorted(env.from_collection([1, 2, 3]).map(lambda n: n * n).collect())
+            [1, 4, 9]
+        """
+        self._configure(parallelism=parallelism)
+
+    def _configure(self, **changes: Any) -> None:
+        self.config = EngineConfig.of({**_plain(self.config), **changes})
 
     def graph(self) -> StreamGraph:
         """Return the plan as it stands."""
@@ -179,9 +219,13 @@ class PlanBuilder:
     def _parallelism(self, operator: Operator, options: Mapping[str, Any]) -> int:
         given = options.get("parallelism")
         if given is None:
-            return 1 if isinstance(operator, SourceOperator) else self.config.parallelism
+            given = 1 if isinstance(operator, SourceOperator) else self.config.parallelism
+        if given == "auto":
+            return AUTO
         if type(given) is not int or given < 1:
-            raise GraphError(f"parallelism must be a whole number of at least 1, got {given!r}")
+            raise GraphError(
+                f"parallelism must be 'auto' or a whole number of at least 1, got {given!r}"
+            )
         return given
 
     def _fresh_name(self, label: str) -> str:

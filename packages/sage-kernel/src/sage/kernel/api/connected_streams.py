@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.api.options import split_options
+from sage.kernel.api.stream import Stream
 from sage.kernel.errors import GraphError
 from sage.kernel.operators import function_spec as shapes
 from sage.kernel.operators.comap import COMAP, CoMapOperator, ConnectedMapOperator
@@ -26,7 +27,7 @@ class ConnectedStreams:
         streams: In the order of the inputs, at most five.
     """
 
-    def __init__(self, streams: tuple[DataStream[Any], ...]) -> None:
+    def __init__(self, streams: tuple[Stream[Any], ...]) -> None:
         if len(streams) > _MOST:
             raise GraphError(f"connect takes at most {_MOST} streams, got {len(streams)}")
         env = streams[0].env

@@ -9,12 +9,13 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.job import Job, JobResult
 from sage.kernel.api.lifetime import forget_job, keep_alive, stopping_on_interrupt
 from sage.kernel.api.readers import NamedSources
+from sage.kernel.api.stream import Stream
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.graph.transformation import Transformation
@@ -25,6 +26,8 @@ from sage.kernel.operators.source import SourceOperator
 if TYPE_CHECKING:
     from sage.kernel.api.service import PipelineService
     from sage.kernel.graph.explain import Plan
+    from sage.kernel.graph.job_graph import JobGraph
+    from sage.kernel.metrics.snapshot import JobMetrics
     from sage.kernel.runtime.run import Runtime
     from sage.kernel.runtime.services import ServiceFactory
 
@@ -45,6 +48,7 @@ class Environment(NamedSources):
         super().__init__(name, config)
         self._services: dict[str, ServiceFactory] = {}
         self._job: Job | None = None
+        self._measured: JobMetrics | None = None
 
     def __enter__(self) -> Environment:
         return self
@@ -60,6 +64,22 @@ class Environment(NamedSources):
             service: A class, made with the arguments at its first call, or an instance.
             args: Positional arguments of the class.
             kwargs: Keyword arguments of the class.
+
+        Raises:
+            GraphError: if the name is taken.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment, MapFunction
+            >>> class Prices:
+            ...     def process(self, article):
+            ...         return {"tea": 3}.get(article, 0)
+            >>> class Priced(MapFunction):
+            ...     def map(self, article):
+            ...         return article, self.call_service("prices", article)
+            >>> env = LocalEnvironment()
+            >>> env.register_service("prices", Prices)
+            >>> env.from_collection(["tea", "milk"]).map(Priced).collect()
+            [('tea', 3), ('milk', 0)]
         """
         if name in self._services:
             raise GraphError(f"a service {name!r} is registered already")
@@ -67,6 +87,44 @@ class Environment(NamedSources):
             self._services[name] = functools.partial(service, *args, **kwargs)
         else:
             self._services[name] = lambda: service
+
+    def set_memory(self, config: Mapping[str, Any] | None = None) -> None:
+        """Say that the pipeline has no memory; there is no other one in this version.
+
+        Args:
+            config: None.
+
+        Raises:
+            GraphError: for any config: a pipeline must not believe that it remembers.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> LocalEnvironment().set_memory(config=None)
+        """
+        if config is not None:
+            raise GraphError(
+                f"memory is not there yet in this version, got {config!r:.80}",
+                hint="env.set_memory(None), or leave it out",
+            )
+
+    def set_runtime_mode(self, mode: Literal["local", "distributed"]) -> None:
+        """Choose where the pipeline runs: in this process, or on Ray.
+
+        Raises:
+            ConfigError: if it is another mode.
+            GraphError: if a job of this environment is running.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> env = LocalEnvironment()
+            >>> env.set_runtime_mode("local")
+            >>> env.config.execution_mode
+            'local'
+        """
+        if self._job is not None and self._job.status == "running":
+            raise GraphError(f"{self.name!r} is running", hint="wait for it, then set the mode")
+        self._configure(execution_mode=mode)
+        self._forget_runtime()
 
     def explain(self) -> Plan:
         """Return the logical and the physical plan; ``str()`` of it is for people.
@@ -80,9 +138,8 @@ class Environment(NamedSources):
             [0] collection → abs → print
         """
         from sage.kernel.graph.explain import Plan
-        from sage.kernel.optimizer.ruleset import optimize
 
-        return Plan(optimize(self.graph(), inline=self.config.inline))
+        return Plan(self._optimized(self.graph()))
 
     def submit(self, autostop: bool = False) -> Job:
         """Start the pipeline and return at once.
@@ -94,6 +151,14 @@ class Environment(NamedSources):
 
         Raises:
             GraphError: if the plan cannot run.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> env, got = LocalEnvironment(), []
+            >>> _ = env.from_collection([1, 2]).sink(got.append)
+            >>> job = env.submit()
+            >>> job.wait(timeout=10).status, got
+            ('finished', [1, 2])
         """
         job = self._start()
         if autostop:
@@ -111,18 +176,45 @@ class Environment(NamedSources):
         Raises:
             GraphError: if the plan cannot run.
             JobFailedError: if an operator raised.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> env = LocalEnvironment()
+            >>> _ = env.from_collection(["hello"]).print()
+            >>> result = env.execute()
+            hello
+            >>> result.metrics["print"].received
+            1
         """
         return self._execute(self.graph())
 
     def run_once(self) -> JobResult:
-        """Run one bounded pass; after ``submit`` it waits for that job instead."""
+        """Run one bounded pass; after ``submit`` it waits for that job instead.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> env, got = LocalEnvironment(), []
+            >>> _ = env.from_collection([1]).sink(got.append)
+            >>> job = env.submit()
+            >>> env.run_once().status, got
+            ('finished', [1])
+        """
         if self._job is not None:
             with stopping_on_interrupt(self._job):
                 return self._job.wait()
         return self.execute()
 
     def run_streaming(self) -> JobResult:
-        """Run until the sources end or Ctrl-C is pressed."""
+        """Run until the sources end or Ctrl-C is pressed.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> env = LocalEnvironment()
+            >>> _ = env.from_collection([1, 2]).print()
+            >>> _ = env.run_streaming()
+            1
+            2
+        """
         return self.run_once()
 
     def serve(self, stream: DataStream[Any] | None = None) -> PipelineService:
@@ -151,23 +243,46 @@ class Environment(NamedSources):
         from sage.kernel.operators.requests import RequestQueue
 
         queue = RequestQueue()
-        job = self._job_of(served(self.graph(), stream and stream.edge(0), queue))
+        job = self._job_of(
+            served(self.graph(), stream.edge(0) if stream is not None else None, queue)
+        )
         keep_alive(job, bounded=False)
         job._run.start()
         return PipelineService(job, queue)
 
     def stop(self) -> None:
-        """Stop the job that ``submit`` started, if it still runs, after what was read is done."""
+        """Stop the job that ``submit`` started, if it still runs, after what was read is done.
+
+        Example:
+            >>> import itertools
+            >>> from sage.kernel import LocalEnvironment
+            >>> env, got = LocalEnvironment(), []
+            >>> _ = env.from_source(itertools.count).sink(got.append)
+            >>> job = env.submit()
+            >>> env.stop()
+            >>> job.wait(timeout=10).status
+            'finished'
+        """
         if self._job is not None and self._job.status == "running":
             self._job.drain()
 
     def close(self) -> None:
-        """Cancel a job that still runs and forget it."""
+        """Cancel a job that still runs and forget it; leaving a ``with`` block does it.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> with LocalEnvironment() as env:
+            ...     env.from_collection([1, 2]).collect()
+            [1, 2]
+        """
         if self._job is not None:
             if self._job.status in ("created", "running"):
                 self._job.cancel()
             self._job._run.join(5)
             self._job = None
+        self._forget_runtime()
+
+    def _forget_runtime(self) -> None:
         if "_runtime" in vars(self):
             self._runtime.close()
             del self._runtime
@@ -192,17 +307,27 @@ class Environment(NamedSources):
             else:
                 run.start()
             try:
-                return job.wait()
+                result = job.wait()
             finally:
                 forget_job(job)
+        self._measured = result.metrics
+        return result
 
     def _job_of(self, graph: StreamGraph) -> Job:
+        run = self._runtime.run(self._optimized(graph), self.config, dict(self._services))
+        return Job(self.name, run, self._job_of)
+
+    def _optimized(self, graph: StreamGraph) -> JobGraph:
         # Optimizer and runtime are imported when something runs: building needs neither.
         from sage.kernel.optimizer.ruleset import optimize
 
-        job_graph = optimize(graph, inline=self.config.inline)
-        run = self._runtime.run(job_graph, self.config, dict(self._services))
-        return Job(self.name, run, self._job_of)
+        measured = self._job.metrics() if self._job is not None else self._measured
+        return optimize(
+            graph,
+            inline=self.config.inline,
+            distributed=self.config.execution_mode == "distributed",
+            measured=measured,
+        )
 
     @functools.cached_property
     def _runtime(self) -> Runtime:
@@ -214,7 +339,8 @@ class Environment(NamedSources):
 
         return LocalRuntime()
 
-    def collect(self, stream: DataStream[T]) -> list[T]:
+    def collect(self, stream: Stream[T]) -> list[T]:
+        """Run what a stream needs and return its records; the same as ``stream.collect()``."""
         records: list[T] = []
         part = self.graph().upstream_of({stream.uid})
         sink = Transformation(

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, Literal, TypeVar, overload
 
+from sage.common.core import functions as fn
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.options import split_options
 from sage.kernel.errors import GraphError
@@ -19,14 +21,23 @@ from sage.kernel.operators.keyed_fold import (
 
 __all__ = ["KeyedStream"]
 
+A = TypeVar("A")
 K = TypeVar("K")
+R = TypeVar("R")
 T = TypeVar("T")
+U = TypeVar("U")
+V = TypeVar("V")
 
 
 class KeyedStream(DataStream[T], Generic[K, T]):
     """A stream with a key for each record; what ``key_by`` returns."""
 
-    def reduce(self, function: Any, *args: Any, **options: Any) -> DataStream[T]:
+    def reduce(
+        self,
+        function: Callable[[T, T], T] | fn.ReduceFunction[T] | type[fn.ReduceFunction[Any]],
+        *args: Any,
+        **options: Any,
+    ) -> DataStream[T]:
         """Emit, for each record, the new value of its key: ``f(value so far, record)``.
 
         The first record of a key is emitted as it is.
@@ -41,12 +52,71 @@ class KeyedStream(DataStream[T], Generic[K, T]):
         spec = FunctionSpec(shapes.REDUCE, function, args, kwargs)
         return self._then(ReduceOperator(spec), common)
 
-    def aggregate(self, function: Any, *args: Any, **options: Any) -> DataStream[Any]:
-        """Emit, for each record, the result of its key's accumulator with the record added."""
+    def aggregate(
+        self,
+        function: fn.AggregateFunction[Any, A, R] | type[fn.AggregateFunction[Any, A, R]],
+        *args: Any,
+        **options: Any,
+    ) -> DataStream[R]:
+        """Emit, for each record, the result of its key's accumulator with the record added.
+
+        Example:
+            >>> from sage.kernel import AggregateFunction, LocalEnvironment
+            >>> class Longest(AggregateFunction):
+            ...     def create(self):
+            ...         return ""
+            ...
+            ...     def add(self, acc, record):
+            ...         return max(acc, record, key=len)
+            ...
+            ...     def result(self, acc):
+            ...         return acc
+            ...
+            ...     def merge(self, a, b):
+            ...         return max(a, b, key=len)
+            >>> words = LocalEnvironment().from_collection(["a", "b", "abc"])
+            >>> words.key_by(lambda word: word[0]).aggregate(Longest).collect()
+            ['a', 'b', 'abc']
+        """
         common, kwargs = split_options(options)
         spec = FunctionSpec(AGGREGATE, function, args, kwargs)
         return self._then(AggregateOperator(spec), common)
 
+    @overload
+    def join(
+        self,
+        other: KeyedStream[K, V],
+        function: None = None,
+        *,
+        how: Literal["inner"] = "inner",
+        state_ttl_s: float | None = None,
+        max_rows: int = 10_000_000,
+        **options: Any,
+    ) -> DataStream[tuple[T, V]]: ...
+    @overload
+    def join(
+        self,
+        other: KeyedStream[K, V],
+        function: None = None,
+        *,
+        how: JoinHow,
+        state_ttl_s: float | None = None,
+        max_rows: int = 10_000_000,
+        **options: Any,
+    ) -> DataStream[tuple[T | None, V | None]]: ...
+    @overload
+    def join(
+        self,
+        other: KeyedStream[K, V],
+        function: type[fn.JoinFunction[Any, Any, U]]
+        | fn.JoinFunction[Any, Any, U]
+        | Callable[[Any, Any], U | None],
+        *args: Any,
+        how: JoinHow = "inner",
+        state_ttl_s: float | None = None,
+        max_rows: int = 10_000_000,
+        **options: Any,
+    ) -> DataStream[U]: ...
     def join(
         self,
         other: DataStream[Any],
@@ -69,15 +139,35 @@ class KeyedStream(DataStream[T], Generic[K, T]):
             options: See `DataStream`.
 
         Raises:
-            GraphError: if ``other`` is not keyed.
+            GraphError: if ``other`` is not keyed or of another environment.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> env = LocalEnvironment()
+            >>> users = env.from_collection([(1, "ann")]).key_by(lambda user: user[0])
+            >>> orders = env.from_collection([(1, "tea")]).key_by(lambda order: order[0])
+            >>> users.join(orders, lambda user, order: f"{user[1]}: {order[1]}").collect()
+            ['ann: tea']
         """
         if not isinstance(other, KeyedStream):
-            raise GraphError("join wants two keyed streams", hint="other.key_by(...) first")
+            got = type(other).__name__
+            raise GraphError(
+                f"join wants two keyed streams, got a {got}", hint="other.key_by(...) first"
+            )
+        if other.env is not self.env:
+            raise GraphError("join of streams of two environments", hint="use one environment")
         common, kwargs = split_options(options)
         spec = FunctionSpec(shapes.JOIN, function, args, kwargs) if function is not None else None
         operator = JoinOperator(spec, how, state_ttl_s, max_rows)
         return self.env.add_operator(operator, (self.edge(0), other.edge(1)), common)
 
     def count(self, **options: Any) -> DataStream[tuple[K, int]]:
-        """Emit ``(key, n)`` for the n-th record of each key."""
+        """Emit ``(key, n)`` for the n-th record of each key.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> words = LocalEnvironment().from_collection(["a", "b", "a"])
+            >>> words.key_by(lambda word: word).count().collect()
+            [('a', 1), ('b', 1), ('a', 2)]
+        """
         return self._then(CountOperator(), split_options(options)[0])

@@ -8,7 +8,7 @@ from typing import Any
 from sage.kernel.config import error_policy
 from sage.kernel.errors import GraphError
 
-__all__ = ["split_options"]
+__all__ = ["key_strategy", "split_options"]
 
 _COMMON = ("name", "uid", "parallelism", "resources", "on_error", "executor")
 _EXECUTORS = (None, "thread", "process", "async")
@@ -33,3 +33,18 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
             f"unknown resources {sorted(unknown)}; known are {', '.join(sorted(_RESOURCES))}"
         )
     return common, {name: value for name, value in options.items() if name not in _COMMON}
+
+
+def key_strategy(strategy: str) -> None:
+    """Refuse what is no way to bring equal keys together.
+
+    Raises:
+        GraphError: if it is not ``hash``; it names the verb for what was meant.
+    """
+    if strategy == "hash":
+        return
+    verb = {"rebalance": "rebalance", "round_robin": "rebalance", "broadcast": "broadcast"}
+    hint = None
+    if strategy in verb:
+        hint = f"to spread records without keys: stream.{verb[strategy]}()"
+    raise GraphError(f"key_by has the strategy 'hash', got {strategy!r}", hint=hint)

@@ -32,6 +32,7 @@ class Plan:
         for vertex in self.job_graph.vertices:
             times = f" ×{vertex.parallelism}" if vertex.parallelism > 1 else ""
             lines.append(f"[{vertex.id}] {vertex.name}{times}{self._inputs(vertex.head)}")
+            lines += [f"    {t.name}: {t.note}" for t in vertex.transformations if t.note]
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -49,6 +50,7 @@ class Plan:
                     "name": t.name,
                     "kind": t.operator.kind,
                     "parallelism": t.parallelism,
+                    "note": t.note,
                     "task": self.job_graph.vertex_of(t.uid).id,
                 }
                 for t in graph
@@ -66,7 +68,7 @@ class Plan:
         for vertex in self.job_graph.vertices:
             times = f" ×{vertex.parallelism}" if vertex.parallelism > 1 else ""
             lines.append(f'  subgraph t{vertex.id}["task {vertex.id}{times}"]')
-            lines += [f'    {ids[t.uid]}["{_escaped(t.name)}"]' for t in vertex.transformations]
+            lines += [f'    {ids[t.uid]}["{_boxed(t)}"]' for t in vertex.transformations]
             lines.append("  end")
         for edge, to in self.job_graph.stream_graph.edges():
             sign = "" if self._inside(edge, to) else f"|{_SIGNS[edge.partitioning]}|"
@@ -82,6 +84,12 @@ class Plan:
         graph = self.job_graph.stream_graph
         parts = [f"{graph[e.upstream].name} ({_SIGNS[e.partitioning]})" for e in head.inputs]
         return f"  ← {', '.join(parts)}"
+
+
+def _boxed(transformation: Transformation) -> str:
+    """A name, and under it why the optimizer chose what it chose."""
+    note = f"<br/>{_escaped(transformation.note)}" if transformation.note else ""
+    return _escaped(transformation.name) + note
 
 
 def _escaped(name: str) -> str:

@@ -10,7 +10,9 @@ from typing import Any
 from sage.kernel.config import ErrorPolicy
 from sage.kernel.operators.operator import Operator
 
-__all__ = ["Edge", "Partitioning", "Transformation"]
+__all__ = ["AUTO", "Edge", "Partitioning", "Transformation"]
+
+AUTO = 0  # a parallelism that the optimizer has yet to choose
 
 
 class Partitioning(enum.Enum):
@@ -53,7 +55,7 @@ class Transformation:
         name: For people.
         operator: What it does.
         inputs: Its edges, in the order of their inputs.
-        parallelism: Number of subtasks.
+        parallelism: Number of subtasks, or `AUTO`.
         on_error: What happens when its function raises.
         executor: Where its function runs: in the task's thread or in worker processes.
         resources: ``num_cpus``, ``num_gpus``, ``memory`` (bytes) for each subtask.

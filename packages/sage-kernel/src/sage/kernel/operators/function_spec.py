@@ -36,6 +36,9 @@ KEY_BY = FunctionShape("key_by", fn.KeyByFunction, "get_key")
 REDUCE = FunctionShape("reduce", fn.ReduceFunction, "reduce")
 SINK = FunctionShape("sink", fn.SinkFunction, "write")
 MAP_ASYNC = FunctionShape("map_async", fn.AsyncMapFunction, "map", is_async=True)
+MAP_ON_EVENT_LOOP = FunctionShape(
+    "map with executor='async'", fn.AsyncMapFunction, "map", is_async=True
+)
 JOIN = FunctionShape("join", fn.JoinFunction, "join")
 
 
@@ -169,7 +172,8 @@ class FunctionSpec:
         kind = next((b.__name__ for b in cls.__mro__ if b.__module__ == fn.__name__), cls.__name__)
         verb = _VERB_OF.get(kind)
         raise FunctionError(
-            f"{self.shape.verb} wants a {self.shape.base.__name__}, but {cls.__name__} is a {kind}",
+            f"{self.shape.verb} wants {_a(self.shape.base.__name__)}, "
+            f"but {cls.__name__} is {_a(kind)}",
             hint=f"use .{verb}({cls.__name__}, ...)" if verb else None,
         )
 
@@ -190,13 +194,21 @@ class FunctionSpec:
         if self.shape.is_async and not is_async and inspect.isfunction(called):
             raise FunctionError(
                 f"{self.shape.verb} wants an async function, "
-                f"but {self.label!r} appears to be synchronous",
+                f"but {self._shown()} appears to be synchronous",
                 hint="use .map(...), or declare it with 'async def'",
             )
+
+    def _shown(self) -> str:
+        is_lambda = getattr(self.target, "__name__", "") == "<lambda>"
+        return "the lambda" if is_lambda else repr(self.label)
 
     def _shown_arguments(self) -> str:
         shown = [repr(a) for a in self.args] + [f"{k}={v!r}" for k, v in self.kwargs.items()]
         return f"({', '.join(shown)})"
+
+
+def _a(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "AEIOU" else f"a {noun}"
 
 
 _VERB_OF = {

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 
 from sage.common.errors import Problem
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.stream_graph import StreamGraph
-from sage.kernel.graph.transformation import Transformation
+from sage.kernel.graph.transformation import AUTO, Transformation
 from sage.kernel.operators.gather import GatherOperator
 from sage.kernel.operators.iterate import FutureOperator
 from sage.kernel.operators.join import JoinOperator
@@ -33,7 +34,7 @@ def validate(graph: StreamGraph) -> StreamGraph:
         if times > 1:
             problems.append(Problem(uid, f"{times} operators have this uid; a uid must be unique"))
     for transformation in graph:
-        if transformation.parallelism < 1:
+        if transformation.parallelism < 1 and transformation.parallelism != AUTO:
             problems.append(
                 Problem(
                     transformation.name,
@@ -50,12 +51,20 @@ def validate(graph: StreamGraph) -> StreamGraph:
 
 
 def check_executor(transformation: Transformation) -> Transformation:
-    """Return a transformation unchanged, or raise if its executor cannot run it.
+    """Return a transformation with the executor that it needs, or raise if that cannot run it.
 
     Raises:
-        GraphError: if worker processes are asked for and what it does is bound to this process.
+        GraphError: if worker processes are asked for and what it does is bound to this process, or
+            if ``async`` is asked for and it awaits nothing, or something else and it does.
     """
     kind = transformation.operator.kind
+    if kind == "map_async":
+        return _on_event_loop(transformation)
+    if transformation.executor == "async":
+        raise GraphError(
+            f"{transformation.name!r} ({kind}) cannot run with executor='async'; map can",
+            hint="await in a map_async, and let the rest read its results",
+        )
     if transformation.executor == "process" and kind not in _IN_PROCESS:
         raise GraphError(
             f"{transformation.name!r} ({kind}) cannot run with executor='process'; "
@@ -63,6 +72,17 @@ def check_executor(transformation: Transformation) -> Transformation:
             hint="compute in a map with executor='process', and let the rest read its results",
         )
     return transformation
+
+
+def _on_event_loop(transformation: Transformation) -> Transformation:
+    """An async map has but one place to run, so its executor need not be said."""
+    if transformation.executor not in (None, "async"):
+        raise GraphError(
+            f"{transformation.name!r} (map_async) runs on an event loop, "
+            f"not with executor={transformation.executor!r}",
+            hint="leave executor out, or give a function that is not async to map",
+        )
+    return replace(transformation, executor=None)
 
 
 def _loop_problems(transformation: Transformation) -> list[Problem]:

@@ -1,0 +1,23 @@
+"""What a stream says when it is asked for a verb that it does not have."""
+
+from __future__ import annotations
+
+from sage.common.suggestions import did_you_mean
+from sage.kernel.errors import UnknownVerbError
+
+__all__ = ["unknown_verb"]
+
+_EVENT_TIME = ("assign_timestamps", "interval_join", "window", "window_join")
+_KEYED = ("join", "count")
+
+
+def unknown_verb(stream: object, verb: str) -> UnknownVerbError:
+    """Return the error that says what there is instead of ``verb``."""
+    if verb in _EVENT_TIME:
+        return UnknownVerbError(f"{verb}: windows and event time are not there yet in this version")
+    if verb in _KEYED:
+        return UnknownVerbError(
+            f"{verb} wants a keyed stream", hint=f".key_by(selector).{verb}(...)"
+        )
+    known = [name for name in dir(stream) if not name.startswith("_")]
+    return UnknownVerbError(f"a stream has no verb {verb!r}{did_you_mean(verb, known)}")
