@@ -205,6 +205,8 @@ class Channel:
         Raises:
             ChannelClosed: if the job is being cancelled.
         """
+        if self.closed:
+            raise ChannelClosed
         self._credits.acquire()
         self._put(batch)
 
@@ -243,4 +245,5 @@ class Channel:
     def close(self) -> None:
         """Let a waiting sender give up."""
         self.closed = True
-        self._credits.release(1 << 20)
+        # Enough for the task and the linger thread; each credit costs a notification.
+        self._credits.release(8)
