@@ -151,6 +151,7 @@ class Task:
             ChannelClosed: if the job is being cancelled.
         """
         opened: list[Node] = []
+        failed: BaseException | None = None
         try:
             self._open(opened)
             if self._host is not None:
@@ -163,10 +164,13 @@ class Task:
             self.chain.flush_sinks()
             for edge in self.chain.edges:
                 edge.end()
+        except BaseException as error:
+            failed = error
+            raise
         finally:
             if self._host is not None:
                 self._host.close()
-            self._close(opened)
+            self._close(opened, failed)
 
     def _open(self, opened: list[Node]) -> None:
         for node in self.nodes:
@@ -181,15 +185,18 @@ class Task:
             )
             self._guarded(node, "open()", functools.partial(node.live.open, context))
 
-    def _close(self, opened: list[Node]) -> None:
+    def _close(self, opened: list[Node], failed: BaseException | None) -> None:
+        """Close every operator; what failed before is not hidden by what fails now."""
         first: JobFailedError | None = None
         for node in reversed(opened):
             try:
                 self._guarded(node, "close()", node.live.close)
             except JobFailedError as error:
                 first = first or error
-        if first is not None:
+        if first is not None and failed is None:
             raise first
+        if first is not None and failed is not None:
+            failed.add_note(f"then {first}")
 
     @staticmethod
     def _guarded(node: Node, doing: str, action: Callable[[], None]) -> None:
