@@ -57,6 +57,7 @@ class Source:
         operator_of_line: Index of the operator that each line belongs to.
         riders_of: Variables of the riders at each operator, by rider.
         nesting_of: Inner loops around each operator, outermost first.
+        context_of: Variable whose ``silent`` says that an operator gave no side output yet.
     """
 
     text: str
@@ -65,6 +66,7 @@ class Source:
     input_of: dict[int, str]
     riders_of: dict[int, dict[str, str]]
     nesting_of: dict[int, tuple[Nesting, ...]]
+    context_of: dict[int, str]
 
 
 @dataclass
@@ -91,6 +93,7 @@ class Loop:
     _riders_of: dict[int, dict[str, str]] = field(default_factory=dict)
     _nesting: tuple[Nesting, ...] = ()
     _nesting_of: dict[int, tuple[Nesting, ...]] = field(default_factory=dict)
+    _context_of: dict[int, str] = field(default_factory=dict)
     _serial: int = 0
 
     def __post_init__(self) -> None:
@@ -171,12 +174,12 @@ class Loop:
         self.line(f"for {self.value} in {iterator}:")
         self._depth += 1
 
-    def each_of(self, expression: str, silent: str = "") -> None:
+    def each_of(self, expression: str, context: str = "") -> None:
         """Loop over the items of an expression, counting them and the records that give none.
 
         Args:
             expression: What is iterated.
-            silent: A variable that is true until the record has given something in another way.
+            context: A variable whose ``silent`` is true until the record has given a side output.
         """
         iterator, before = self.fresh("i"), f"b{self.index}"
         produced, empty = self.count("produced"), self.count("empty")
@@ -186,7 +189,10 @@ class Loop:
         self.each(iterator)
         # A record counts as empty until its first item; later ones compare two unequal ints.
         first = f"{before} == {produced}"
-        self.block(f"if {first}{f' and {silent}' if silent else ''}:", [f"{empty} -= 1"])
+        if context:
+            self._context_of[self.index] = context
+            first += f" and {context}.silent"
+        self.block(f"if {first}:", [f"{empty} -= 1"])
         self.line(f"{produced} += 1")
 
     def finished(self, statistics: Callable[[int], Any]) -> Source:
@@ -216,4 +222,5 @@ class Loop:
             self._input_of,
             self._riders_of,
             self._nesting_of,
+            self._context_of,
         )

@@ -77,7 +77,7 @@ class ProcessOperator(Operator):
         function = loop.bind(live.functions[0].call)
         loop.line(f"{ctx}.silent = True")
         items = loop.bind(items_of("process"))
-        loop.each_of(f"{items}({function}({loop.value}, {ctx}))", silent=f"{ctx}.silent")
+        loop.each_of(f"{items}({function}({loop.value}, {ctx}))", context=ctx)
 
 
 @dataclass(frozen=True)
@@ -113,4 +113,5 @@ class RouteOperator(Operator):
 
 def _unread(live: LiveOperator, tag: str) -> Callable[[Any], None]:
     context = ProcessContext(live)
+    context.silent = False  # a route counts no records as empty
     return lambda record: context.output(tag, record)

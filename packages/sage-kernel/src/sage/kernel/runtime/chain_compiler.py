@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import linecache
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
@@ -76,8 +76,15 @@ class CompiledLoop:
                 (n.index, variables[n.iterator], tuple(variables.get(r) for r in n.riders))
                 for n in reversed(self._nesting(index))
             ),
-            variables.get(f"b{index}") == variables.get(f"n{index}_produced"),
+            self._gave_nothing(index, variables),
         )
+
+    def _gave_nothing(self, index: int, variables: Mapping[str, Any]) -> bool:
+        before = variables.get(f"b{index}")
+        if before is None or before != variables[f"n{index}_produced"]:
+            return False  # it counts no empty records, or this one is not
+        context = self._source.context_of.get(index)
+        return context is None or bool(variables[context].silent)
 
     def _nesting(self, index: int) -> Sequence[Nesting]:
         return self._source.nesting_of[index]
