@@ -17,24 +17,27 @@ from typing import Any
 from sage.kernel.errors import FunctionError
 from sage.kernel.operators.function_spec import FunctionSpec
 
-__all__ = ["check_portable", "not_portable", "take_modules_along"]
+__all__ = ["check_portable", "modules_to_take", "not_portable", "take_modules_along"]
 
 _HINT = (
     "collect() brings results home; give a class with its config, or make the resource in open()"
 )
+_HERE = "with executor='process'"
 _WRITERS = {"append", "appendleft", "extend", "insert", "put", "put_nowait", "send", "write"}
 _HANDLE = (int, str, bytes, tuple, frozenset, types.ModuleType, type, type(None))
 
 
-def not_portable(spec: FunctionSpec, why: str) -> FunctionError:
+def not_portable(spec: FunctionSpec, why: str, where: str = _HERE) -> FunctionError:
     """Return the error for a function that cannot travel."""
-    return FunctionError(
-        f"{spec.shape.verb}({spec.label}) cannot run with executor='process': {why}", hint=_HINT
-    )
+    return FunctionError(f"{spec.shape.verb}({spec.label}) cannot run {where}: {why}", hint=_HINT)
 
 
-def check_portable(spec: FunctionSpec) -> None:
+def check_portable(spec: FunctionSpec, where: str = _HERE) -> None:
     """Raise if a function writes to a local object, whose copy would be written to instead.
+
+    Args:
+        spec: The function.
+        where: Where it is to run, for the message.
 
     Raises:
         FunctionError: naming the object.
@@ -43,12 +46,12 @@ def check_portable(spec: FunctionSpec) -> None:
     if isinstance(target, types.BuiltinMethodType):
         if target.__name__ in _WRITERS and not isinstance(target.__self__, _HANDLE):
             owner = type(target.__self__).__name__
-            raise not_portable(
-                spec, f"it would call {target.__name__}() of a copy of the {owner} it is bound to"
-            )
+            why = f"it would call {target.__name__}() of a copy of the {owner} it is bound to"
+            raise not_portable(spec, why, where)
     elif isinstance(target, types.FunctionType):
         for name, doing in _writes(target):
-            raise not_portable(spec, f"it {doing} {name!r}, of which a worker has only a copy")
+            why = f"it {doing} {name!r}, of which a worker has only a copy"
+            raise not_portable(spec, why, where)
 
 
 def _writes(function: types.FunctionType) -> Iterator[tuple[str, str]]:
@@ -79,15 +82,18 @@ def _content(cell: Any) -> Any:
 
 def take_modules_along(spec: FunctionSpec) -> None:
     """Let modules travel by value that a fresh interpreter would not find by their name."""
-    target = spec.target
+    import cloudpickle
+
+    for module in modules_to_take(spec.target):
+        cloudpickle.register_pickle_by_value(module)
+
+
+def modules_to_take(target: Any) -> list[types.ModuleType]:
+    """Return the modules of a function that a fresh interpreter would not find by their name."""
     classes = target.__mro__ if isinstance(target, type) else type(target).__mro__
     names = {getattr(target, "__module__", None), *(cls.__module__ for cls in classes)}
-    for name in names:
-        module = sys.modules.get(name or "")
-        if module is not None and name != "__main__" and not _is_found(module):
-            import cloudpickle
-
-            cloudpickle.register_pickle_by_value(module)
+    modules = [sys.modules.get(name or "") for name in names if name != "__main__"]
+    return [module for module in modules if module is not None and not _is_found(module)]
 
 
 def _is_found(module: types.ModuleType) -> bool:
@@ -105,4 +111,4 @@ def _is_found(module: types.ModuleType) -> bool:
         if spec is None:
             return False
         path = list(spec.submodule_search_locations or ())
-    return spec is not None and spec.origin == origin
+    return spec is not None and (not spec.has_location or spec.origin == origin)

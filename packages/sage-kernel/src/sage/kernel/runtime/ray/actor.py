@@ -1,0 +1,158 @@
+"""The actor around one task.
+
+It runs a `LocalRun` of a single subtask, so that everything a task is promised on a thread of the
+driver holds here too: policies, linger, async hosts, services (one of each for this process).
+
+Three groups of calls have threads of their own: deliveries, which may wait for room; ``join`` and
+``fetch``, which wait for the task; and control, which never waits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ray import cloudpickle
+
+from sage.kernel.metrics.fates import OperatorMetrics
+from sage.kernel.runtime.dead_letters import DeadLetter
+from sage.kernel.runtime.local.run import LocalRun
+from sage.kernel.runtime.ray.failures import packed
+from sage.kernel.runtime.ray.results import ResultSink
+from sage.kernel.runtime.ray.shipping import Shipment
+from sage.kernel.runtime.ray.wiring import ActorWiring, Carried
+from sage.kernel.runtime.run_state import RunState
+from sage.kernel.runtime.services import Services
+from sage.kernel.runtime.wiring import LinkKey
+
+__all__ = ["CONCURRENCY_GROUPS", "Report", "TaskActor"]
+
+# What is in no group, ``deliver``, has one thread of its own.
+CONCURRENCY_GROUPS = {"control": 1, "join": 1, "fetch": 1}
+
+
+@dataclass(frozen=True)
+class Report:
+    """What the driver is told of a subtask.
+
+    Attributes:
+        metrics: The counts of its operators.
+        sent: What was sent over each outgoing link.
+        received: What was taken from each incoming link.
+        dead_letters: Records set aside since the last report.
+        state: Where it stands.
+        error: Why it failed, packed, or None.
+    """
+
+    metrics: list[OperatorMetrics] = field(default_factory=list)
+    sent: dict[LinkKey, Carried] = field(default_factory=dict)
+    received: dict[LinkKey, Carried] = field(default_factory=dict)
+    dead_letters: bytes = b""
+    state: RunState = RunState.CREATED
+    error: bytes | None = None
+
+
+class TaskActor:
+    """One subtask, in a process of its own."""
+
+    def __init__(self) -> None:
+        self._wiring = ActorWiring()
+        self._run: LocalRun | None = None
+        self._where = ""
+
+    def ping(self) -> None:
+        """Answer."""
+
+    def build(self, shipped: bytes, vertex: int, subtask: int) -> bytes | None:
+        """Make the task; return why it cannot be made, packed, or None."""
+        self._wiring = ActorWiring()
+        try:
+            shipment: Shipment = cloudpickle.loads(shipped)
+            self._where = f"in the actor of {shipment.graph.vertices[vertex].name!r} [{subtask}]"
+            self._run = LocalRun(
+                shipment.graph,
+                shipment.config,
+                Services(shipment.services),
+                wiring=self._wiring,
+                only=(vertex, subtask),
+            )
+        except Exception as error:  # raised again in the driver
+            return packed(error, self._where)
+        return None
+
+    def start(self, peers: Mapping[tuple[int, int], Any]) -> None:
+        """Connect to the actors that receive, and start the task."""
+        self._wiring.connect(peers)
+        self._made.start()
+
+    def deliver(self, key: LinkKey, values: list[Any] | None, riders: Any) -> bool:
+        """Take a batch, or the end of an input, from another actor."""
+        return self._wiring.deliver(key, values, riders)
+
+    def fetch(self) -> tuple[list[Any], bool]:
+        """Return records that ``collect()`` waits for, and whether they are the last."""
+        sink = self._result_sink
+        return sink.fetch() if sink is not None else ([], True)
+
+    def join(self) -> Report:
+        """Wait for the task's end and report."""
+        self._made.join()
+        self._wiring.close()
+        return self.report()
+
+    def report(self) -> Report:
+        """Return the counts as they stand, and the dead letters since the last report."""
+        run = self._made
+        return Report(
+            run.subtask_metrics(),
+            self._wiring.sent,
+            self._wiring.received,
+            self._letters(run),
+            run.state,
+            packed(run.error, self._where) if run.error is not None else None,
+        )
+
+    def drain(self) -> None:
+        """Let a source end now."""
+        self._made.drain()
+
+    def cancel(self) -> None:
+        """Stop as soon as the user function that is being called has returned."""
+        self._made.cancel()
+        self._wiring.close()
+        if self._result_sink is not None:
+            self._result_sink.abandon()
+
+    @property
+    def _made(self) -> LocalRun:
+        assert self._run is not None
+        return self._run
+
+    @property
+    def _result_sink(self) -> ResultSink | None:
+        for node in self._made.tasks[0].nodes:
+            for function in node.live.functions:
+                if isinstance(function.owner, ResultSink):
+                    return function.owner
+        return None
+
+    @staticmethod
+    def _letters(run: LocalRun) -> bytes:
+        """Return the new dead letters; a record that cannot travel is told by its repr."""
+        letters = run.dead_letters.take_all()
+        if not letters:
+            return b""
+        try:
+            return cloudpickle.dumps(letters)  # type: ignore[no-any-return]
+        except Exception:  # one of the records has something that belongs to this process
+            return cloudpickle.dumps([_portable(letter) for letter in letters])  # type: ignore[no-any-return]
+
+
+def _portable(letter: DeadLetter) -> DeadLetter:
+    try:
+        cloudpickle.dumps(letter)
+    except Exception:  # whatever a user's class does there
+        fields = {name: getattr(letter, name) for name in letter.__dataclass_fields__}
+        return DeadLetter(**{**fields, "record": repr(letter.record)})
+    return letter

@@ -1,0 +1,384 @@
+"""Places the actors of one job, watches them, and ends them.
+
+Everything happens on one supervisor thread, which waits for whichever call returns first: an actor
+that was built, a task that has ended, a chunk of results. User code never runs here.
+
+Invariant: the first error of any task, or the death of any actor, ends the whole job and is what
+``wait`` raises; when ``join`` returns, no actor does anything for the job any more.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import RayActorError, RayError
+
+from sage.kernel.config import EngineConfig
+from sage.kernel.errors import JobFailedError, WorkerDiedError
+from sage.kernel.graph.job_graph import JobGraph, JobVertex
+from sage.kernel.graph.transformation import Partitioning
+from sage.kernel.metrics.fates import OperatorMetrics
+from sage.kernel.metrics.snapshot import EdgeMetrics
+from sage.kernel.operators.sink import SinkOperator
+from sage.kernel.runtime.dead_letters import DeadLetters
+from sage.kernel.runtime.ray.actor import Report
+from sage.kernel.runtime.ray.cluster import Cluster
+from sage.kernel.runtime.ray.failures import unpacked
+from sage.kernel.runtime.ray.placement import cannot_be_placed, check_resources, fits_somewhere
+from sage.kernel.runtime.ray.pool import keep_actor, take_actor
+from sage.kernel.runtime.ray.results import ResultSink
+from sage.kernel.runtime.ray.shipping import check_shape, shipments
+from sage.kernel.runtime.ray.wiring import Carried
+from sage.kernel.runtime.run_state import RunState
+from sage.kernel.runtime.services import ServiceFactory
+from sage.kernel.runtime.wiring import LinkKey
+
+__all__ = ["RayRun"]
+
+Subtask = tuple[int, int]
+
+# A task that was cancelled has so long to let its user's function return, then its actor is killed.
+_GRACE_S = 10.0
+_LOOK_S = 0.1
+_REPORT_S = 5.0
+
+
+class _Stopped(Exception):
+    """The job is over; why is in ``state`` and ``error``."""
+
+
+class RayRun:
+    """One execution of a job graph on Ray.
+
+    Args:
+        graph: The physical plan.
+        config: The environment's options.
+        services: How to make each service.
+        cluster: Where it runs.
+        start_timeout_s: Longest wait for the next actor to be placed.
+
+    Raises:
+        GraphError: if the plan cannot run on Ray.
+        FunctionError: if a function or service cannot travel.
+    """
+
+    def __init__(
+        self,
+        graph: JobGraph,
+        config: EngineConfig,
+        services: dict[str, ServiceFactory],
+        cluster: Cluster,
+        start_timeout_s: float,
+    ) -> None:
+        check_shape(graph)
+        check_resources(graph)
+        self.graph = graph
+        self.state = RunState.CREATED
+        self.error: BaseException | None = None
+        self.started_at: float | None = None
+        self.ended_at: float | None = None
+        self.actors: dict[Subtask, Any] = {}
+        self._shipments = shipments(graph, config, services)
+        self._config = config
+        self._cluster = cluster
+        self._start_timeout_s = start_timeout_s
+        self._letters = DeadLetters(config.max_dead_letters)
+        self._reports: dict[Subtask, Report] = {}
+        self._joining: dict[Any, Subtask] = {}
+        self._lock = threading.Lock()
+        self._done = threading.Event()
+        self._draining = False
+
+    @property
+    def runs_inline(self) -> bool:
+        """Never: tasks run in actors."""
+        return False
+
+    @property
+    def dead_letters(self) -> DeadLetters:
+        """The records that were set aside so far."""
+        self._ask_running()
+        return self._letters
+
+    def start(self) -> None:
+        """Connect to Ray, and place the actors in the background."""
+        self._cluster.connect()
+        with self._lock:
+            if self.state is RunState.CREATED:
+                self.state = RunState.RUNNING
+        self.started_at = time.time()
+        threading.Thread(target=self._supervise, name="sage-ray", daemon=True).start()
+
+    def run_inline(self) -> None:
+        """The same as `start`, and wait."""
+        self.start()
+        self.join()
+
+    def join(self, timeout_s: float | None = None) -> bool:
+        """Wait for the end; say whether it came in time."""
+        return self._done.wait(timeout_s)
+
+    def drain(self) -> None:
+        """Let the sources end now; what was read is worked off."""
+        self._draining = True
+        self._tell_all("drain")
+
+    def cancel(self) -> None:
+        """Stop as soon as every user function that is being called has returned."""
+        with self._lock:
+            if self.state is RunState.CREATED:
+                self._done.set()
+            if self.state in (RunState.CREATED, RunState.RUNNING):
+                self.state = RunState.CANCELLED
+
+    def subtask_metrics(self) -> list[OperatorMetrics]:
+        """Return the counts of every operator in every subtask."""
+        self._ask_running()
+        reports = [self._reports.get(at) for at in self._subtasks()]
+        return [metrics for report in reports if report for metrics in report.metrics]
+
+    def edge_metrics(self) -> list[EdgeMetrics]:
+        """Return the counts of every channel, as of the last `subtask_metrics`."""
+        sent: dict[LinkKey, Carried] = {}
+        received: dict[LinkKey, Carried] = {}
+        for report in list(self._reports.values()):
+            sent.update(report.sent)
+            received.update(report.received)
+        return [self._edge(key, sent.get(key, Carried()), took) for key, took in received.items()]
+
+    # The supervisor.
+
+    def _supervise(self) -> None:
+        try:
+            self._place()
+            self._watch()
+        except _Stopped:
+            pass
+        except Exception as error:  # raised in wait()
+            self._fail(error)
+        self._end()
+
+    def _place(self) -> None:
+        """Create the actors, have each build its task, and start them, receivers first."""
+        shipped = [ray.put(data) for data in self._shipments]
+        self._shipments = []
+        self._check_room()
+        built: dict[Any, Subtask] = {}
+        for vertex in self.graph.vertices:
+            for subtask in range(vertex.parallelism):
+                at = (vertex.id, subtask)
+                self.actors[at] = take_actor(vertex)
+                building = self.actors[at].build.options(concurrency_group="control")
+                built[building.remote(shipped[vertex.id], vertex.id, subtask)] = at
+        self._await_built(built)
+        self._start_all()
+
+    def _check_room(self) -> None:
+        if self._cluster.is_ours:  # no node will join it
+            for vertex in self.graph.vertices:
+                if not fits_somewhere(vertex, ray.nodes()):
+                    raise cannot_be_placed(vertex, ray.nodes(), None)
+
+    def _await_built(self, built: dict[Any, Subtask]) -> None:
+        waited_since = time.monotonic()
+        while built:
+            self._look()
+            for call in ray.wait(list(built), timeout=_LOOK_S)[0]:
+                at = built.pop(call)
+                waited_since = time.monotonic()
+                if (problem := self._got(call, at)) is not None:
+                    raise unpacked(problem)
+            if built and time.monotonic() - waited_since > self._start_timeout_s:
+                vertex = self.graph.vertices[next(iter(built.values()))[0]]
+                raise cannot_be_placed(vertex, ray.nodes(), self._start_timeout_s)
+
+    def _start_all(self) -> None:
+        starting = {}
+        for at, actor in self.actors.items():
+            peers = {to: self.actors[to] for to in self._receivers(at)}
+            starting[actor.start.options(concurrency_group="control").remote(peers)] = at
+        for call, at in starting.items():
+            self._got(call, at)
+            joining = self.actors[at].join.options(concurrency_group="join")
+            self._joining[joining.remote()] = at
+        if self._draining:
+            self._tell_all("drain")
+
+    def _watch(self) -> None:
+        """Handle whatever call returns next until every task has ended."""
+        waiting: dict[Any, Callable[[Any], None]] = dict.fromkeys(self._joining, self._on_end)
+        for at, records in self._results():
+            self._fetch(at, records, waiting)
+        while waiting:
+            self._look()
+            for call in ray.wait(list(waiting), timeout=_LOOK_S)[0]:
+                waiting.pop(call)(call)
+
+    def _fetch(
+        self, at: Subtask, records: list[Any], waiting: dict[Any, Callable[[Any], None]]
+    ) -> None:
+        def arrived(call: Any) -> None:
+            chunk, is_last = self._got(call, at)
+            records.extend(chunk)
+            if not is_last:
+                self._fetch(at, records, waiting)
+
+        fetching = self.actors[at].fetch.options(concurrency_group="fetch")
+        waiting[fetching.remote()] = arrived
+
+    def _on_end(self, call: Any) -> None:
+        at = self._joining.pop(call)
+        report: Report = self._got(call, at)
+        self._keep(at, report)
+        if report.error is not None:
+            raise unpacked(report.error)
+
+    def _look(self) -> None:
+        if self.state is not RunState.RUNNING:
+            raise _Stopped
+
+    def _got(self, call: Any, at: Subtask) -> Any:
+        """Return what a call gave.
+
+        Raises:
+            JobFailedError: if the actor is gone.
+        """
+        try:
+            return ray.get(call)
+        except RayActorError as error:
+            name = self.graph.vertices[at[0]].name
+            died = WorkerDiedError(
+                f"the Ray actor of {name!r}, subtask {at[1]}, died: {_reason(error)}",
+                operator=name,
+                subtask=at[1],
+            )
+            raise JobFailedError(name, died) from error
+
+    # The end.
+
+    def _fail(self, error: BaseException) -> None:
+        with self._lock:
+            if self.state is RunState.RUNNING:
+                self.state = RunState.FAILED
+                self.error = error
+
+    def _end(self) -> None:
+        try:
+            if self._joining:
+                self._stop_tasks()
+            self._let_go()
+        except Exception as error:  # Ray itself is gone
+            self._fail(error)
+        with self._lock:
+            if self.state is RunState.RUNNING:
+                self.state = RunState.FINISHED
+            self.ended_at = time.time()
+        self._done.set()
+
+    def _let_go(self) -> None:
+        for (vertex, _), actor in self.actors.items():
+            if self.state is RunState.RUNNING:
+                keep_actor(actor, self.graph.vertices[vertex])
+            else:
+                ray.kill(actor)
+
+    def _stop_tasks(self) -> None:
+        """Cancel what still runs, and keep what it has to report."""
+        self._tell_all("cancel")
+        until = time.monotonic() + _GRACE_S
+        while self._joining and (left := until - time.monotonic()) > 0:
+            for call in ray.wait(list(self._joining), timeout=left)[0]:
+                at = self._joining.pop(call)
+                try:
+                    self._keep(at, ray.get(call))
+                except RayError:
+                    continue  # it died, which is or is not why the job ended
+
+    def _tell_all(self, what: str) -> None:
+        for actor in list(self.actors.values()):
+            getattr(actor, what).options(concurrency_group="control").remote()
+
+    # What subtasks report.
+
+    def _ask_running(self) -> None:
+        calls = {
+            self.actors[at].report.options(concurrency_group="control").remote(): at
+            for at in list(self._joining.values())
+            if self.state is RunState.RUNNING
+        }
+        if not calls:
+            return
+        for call in ray.wait(list(calls), num_returns=len(calls), timeout=_REPORT_S)[0]:
+            try:
+                self._keep(calls[call], ray.get(call))
+            except RayError:
+                continue  # it has just died; the supervisor tells the job
+
+    def _keep(self, at: Subtask, report: Report) -> None:
+        with self._lock:
+            known = self._reports.get(at)
+            # The last report stands, also against one that was asked for earlier and came later.
+            if known is None or known.state is RunState.RUNNING:
+                self._reports[at] = report
+        letters = cloudpickle.loads(report.dead_letters) if report.dead_letters else []
+        for letter in letters:
+            if not self._letters.add(letter):
+                too_many = f"more than {self._config.max_dead_letters} dead letters"
+                error = OverflowError(f"{too_many} (max_dead_letters)")
+                self._fail(JobFailedError(letter.operator, error, record=letter.record))
+                return
+
+    # The plan.
+
+    def _subtasks(self) -> list[Subtask]:
+        return [(v.id, i) for v in self.graph.vertices for i in range(v.parallelism)]
+
+    def _receivers(self, at: Subtask) -> set[Subtask]:
+        vertex = self.graph.vertices[at[0]]
+        edges = [e for t in vertex.transformations for e in self.graph.outer_consumers(t.uid)]
+        found = set()
+        for edge, to in edges:
+            if edge.partitioning is Partitioning.FORWARD:
+                found.add((to.id, at[1]))
+            else:
+                found |= {(to.id, receiver) for receiver in range(to.parallelism)}
+        return found
+
+    def _results(self) -> list[tuple[Subtask, list[Any]]]:
+        """Return where ``collect()`` gathers, and the lists that its records go to."""
+        found = []
+        for vertex in self.graph.vertices:
+            records = _records_of(vertex)
+            if records is not None:
+                found += [((vertex.id, i), records) for i in range(vertex.parallelism)]
+        return found
+
+    def _edge(self, key: LinkKey, sent: Carried, received: Carried) -> EdgeMetrics:
+        head = self.graph.vertices[key[0]].head
+        edge = next(e for e in head.inputs if e.input_index == key[2])
+        return EdgeMetrics(
+            self.graph.stream_graph[edge.upstream].name,
+            head.name,
+            sent.records,
+            received.records,
+            max(0, sent.batches - received.batches),
+            self._config.channel_batches,
+        )
+
+
+def _records_of(vertex: JobVertex) -> list[Any] | None:
+    for transformation in vertex.transformations:
+        operator = transformation.operator
+        if isinstance(operator, SinkOperator) and isinstance(operator.function.target, ResultSink):
+            return operator.function.target.records
+    return None
+
+
+def _reason(error: RayActorError) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__

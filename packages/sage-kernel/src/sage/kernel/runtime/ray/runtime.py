@@ -1,0 +1,54 @@
+"""What an environment holds to run its plans on Ray."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from sage.kernel.config import EngineConfig
+from sage.kernel.graph.job_graph import JobGraph
+from sage.kernel.runtime.ray.cluster import Cluster, ray_module
+from sage.kernel.runtime.run import Run
+from sage.kernel.runtime.services import ServiceFactory
+
+__all__ = ["RayRuntime"]
+
+
+class RayRuntime:
+    """Runs plans in Ray actors.
+
+    Args:
+        options: ``start_timeout_s``, the longest wait for an actor to be placed; everything else is
+            an argument of ``ray.init``.
+
+    Raises:
+        MissingExtraError: if Ray is not installed.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        ray_module()
+        given = dict(options)
+        self._start_timeout_s = float(given.pop("start_timeout_s", 60.0))
+        self._cluster = Cluster(given)
+
+    def run(
+        self, graph: JobGraph, config: EngineConfig, services: dict[str, ServiceFactory]
+    ) -> Run:
+        """Return a run of a plan, not started yet.
+
+        Raises:
+            GraphError: if the plan, or a function of it, cannot run on Ray.
+        """
+        from sage.kernel.runtime.ray.run import RayRun
+
+        return RayRun(graph, config, services, self._cluster, self._start_timeout_s)
+
+    def sink_into(self, records: list[Any]) -> Any:
+        """Return a sink that brings records back from its actor."""
+        from sage.kernel.runtime.ray.results import ResultSink
+
+        return ResultSink(records)
+
+    def close(self) -> None:
+        """Stop Ray, if we started it and nobody else uses it."""
+        self._cluster.release()

@@ -1,0 +1,169 @@
+"""Channels between actors.
+
+A batch is an argument of one actor call to the receiver, pushed by the sender, pipelined. Half of a
+channel's credits are calls that have not returned; the other half are batches that wait in the
+receiver's mailbox. The call that would add one more to them returns only when the receiver has
+worked one off. So a channel never has more than its credits under way, and no acknowledgement
+travels apart from the calls' own returns.
+
+All calls of one sender are executed in their order, by one thread of the receiver, so the end of an
+input comes after its last batch. That thread waits for nothing but the receiver's own task, which
+takes batches in order of arrival, whatever input they belong to: so one full input cannot block
+another for good.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import ray
+from ray.exceptions import GetTimeoutError, RayActorError
+
+from sage.kernel.errors import JobFailedError
+from sage.kernel.runtime.channel import Batch, Channel, ChannelClosed, Mailbox
+from sage.kernel.runtime.wiring import Link, LinkKey
+
+__all__ = ["ActorWiring", "Carried", "RemoteChannel"]
+
+# How often a sender that waits for a credit looks whether the job was cancelled.
+_LOOK_S = 0.1
+
+
+class Carried(NamedTuple):
+    """What went through one end of a link."""
+
+    records: int = 0
+    batches: int = 0
+
+
+class RemoteChannel(Channel):
+    """The sender's end of a link into another actor."""
+
+    def __init__(self, link: Link) -> None:
+        super().__init__(Mailbox(), link.input_index, link.credits, link.names)
+        self._link = link
+        self._most = max(1, link.credits - _kept(link))
+        self._unreturned: deque[Any] = deque()
+        self._deliver: Any = None
+
+    def connect(self, peers: Mapping[tuple[int, int], Any]) -> None:
+        """Learn which actor the receiver is."""
+        self._deliver = peers[self._link.receiver].deliver.remote
+
+    def send(self, batch: Batch) -> None:
+        """Push a batch, waiting for a credit.
+
+        Raises:
+            ChannelClosed: if the job is being cancelled or the receiver is gone.
+            JobFailedError: if a record cannot be sent to another process.
+        """
+        while len(self._unreturned) >= self._most:
+            self._await_return()
+        if self.closed:
+            raise ChannelClosed
+        try:
+            returned = self._deliver(self._link.key, batch.values, batch.riders)
+        except RayActorError as error:
+            raise ChannelClosed from error
+        except Exception as error:
+            doing = f"sending records to {self.edge[1]!r}"
+            raise JobFailedError(self.edge[0], error, doing=doing) from error
+        self._unreturned.append(returned)
+        self.sent += len(batch.values)
+        self.batches_sent += 1
+
+    @property
+    def has_credit(self) -> bool:
+        """Whether a batch could be sent now without waiting."""
+        while self._unreturned and ray.wait([self._unreturned[0]], timeout=0)[0]:
+            self._await_return()
+        return len(self._unreturned) < self._most
+
+    def end(self) -> None:
+        """Say that nothing more will come; needs no credit."""
+        if self.closed:
+            raise ChannelClosed
+        self._deliver(self._link.key, None, ())
+
+    def close(self) -> None:
+        """Let a waiting sender give up."""
+        self.closed = True
+
+    def _await_return(self) -> None:
+        """Wait until the oldest call has returned."""
+        while not self.closed:
+            try:
+                accepted = ray.get(self._unreturned[0], timeout=_LOOK_S)
+            except GetTimeoutError:
+                continue
+            except RayActorError as error:
+                raise ChannelClosed from error
+            if not accepted:
+                raise ChannelClosed
+            self._unreturned.popleft()
+            return
+        raise ChannelClosed
+
+
+class ActorWiring:
+    """The ends of the links of one subtask."""
+
+    def __init__(self) -> None:
+        self._mailbox = Mailbox()
+        self._incoming: dict[LinkKey, Channel] = {}
+        self._outgoing: dict[LinkKey, RemoteChannel] = {}
+
+    def mailbox(self, receiver: tuple[int, int]) -> Mailbox:
+        """Return the actor's only mailbox."""
+        return self._mailbox
+
+    def incoming(self, link: Link) -> Channel:
+        """Return the channel that `deliver` puts batches into."""
+        channel = self._incoming[link.key] = link.into(self._mailbox, _kept(link))
+        return channel
+
+    def outgoing(self, link: Link) -> Channel:
+        """Return the channel that pushes batches to another actor."""
+        channel = self._outgoing[link.key] = RemoteChannel(link)
+        return channel
+
+    def connect(self, peers: Mapping[tuple[int, int], Any]) -> None:
+        """Learn which actor each receiver is."""
+        for channel in self._outgoing.values():
+            channel.connect(peers)
+
+    def deliver(
+        self, key: LinkKey, values: list[Any] | None, riders: tuple[list[Any], ...]
+    ) -> bool:
+        """Put a batch into the mailbox, or the end of an input; say whether it was accepted."""
+        channel = self._incoming[key]
+        try:
+            if values is None:
+                channel.end()
+            else:
+                channel.send(Batch(values, riders))
+        except ChannelClosed:
+            return False
+        return True
+
+    def close(self) -> None:
+        """Accept nothing more, and let a delivery that waits for room go."""
+        for channel in self._incoming.values():
+            channel.close()
+
+    @property
+    def sent(self) -> dict[LinkKey, Carried]:
+        """What was sent over each outgoing link."""
+        return {k: Carried(c.sent, c.batches_sent) for k, c in self._outgoing.items()}
+
+    @property
+    def received(self) -> dict[LinkKey, Carried]:
+        """What the task took from each incoming link."""
+        return {k: Carried(c.received, c.batches_done) for k, c in self._incoming.items()}
+
+
+def _kept(link: Link) -> int:
+    """How many of a link's batches may wait in the receiver's mailbox."""
+    return max(1, link.credits // 2)
