@@ -273,9 +273,29 @@ def test_hybrid_finds_what_either_leg_finds() -> None:
     assert {"water"} <= {p.doc_id for p in found}
     assert "Chess is a game." in [p.text for p in found][:2]
     assert {"dense_s", "lexical_s", "fusion"} <= set(found.steps[-1].detail)
-    assert HybridRetriever(model=MODEL, documents=DOCUMENTS, fusion="weighted").map("water")
+    assert found.steps[-1].detail["fusion"] == "weighted"
+    assert HybridRetriever(model=MODEL, documents=DOCUMENTS, fusion="rrf").map("water")
     with pytest.raises(ConfigError, match="fusion"):
         HybridRetriever(documents=DOCUMENTS, fusion="best")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("fusion", ["weighted", "rrf"])
+def test_hybrid_goes_by_words_where_the_embedder_cannot_read(fusion: Any) -> None:
+    """A question in a script that the model was not trained on is not answered by its noise."""
+
+    class BlindEmbedder(MockTextEmbedder):
+        """Takes each text for the last document, and says that it cannot read."""
+
+        def reads(self, text: str) -> float:
+            return 0.0
+
+        def embed(self, texts: Any) -> Any:
+            return super().embed([DOCUMENTS[-1]["text"] for _ in texts])
+
+    found = HybridRetriever(documents=DOCUMENTS, embedder=BlindEmbedder(), fusion=fusion)
+    retrieved = found.map("chess")
+    assert retrieved[0].text == "Chess is a game."
+    assert retrieved.steps[-1].detail["dense_weight"] == 0.0
 
 
 def test_fusion_joins_by_identity() -> None:

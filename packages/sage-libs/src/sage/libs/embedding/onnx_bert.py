@@ -12,6 +12,7 @@ from sage.common.config import Annotated, Meta, configurable
 from sage.common.errors import DataError
 from sage.libs.embedding.convert import converted, read_config
 from sage.libs.embedding.embedder import DEFAULT_MODEL
+from sage.libs.embedding.scripts import known_scripts, share_in
 from sage.libs.embedding.tokenizer import load_tokenizer
 from sage.libs.embedding.weights import resolve
 
@@ -88,6 +89,10 @@ class OnnxEmbedder:
             for rows in _batches([len(i) for i in ids], self.batch_tokens):
                 vectors[[start + r for r in rows]] = self._run([ids[r] for r in rows])
         return vectors
+
+    def reads(self, text: str) -> float:
+        """Return the share of the letters of ``text`` in scripts that the model was trained on."""
+        return share_in(known_scripts(self.model), text)
 
     def _tokenized(self, texts: Sequence[str]) -> list[list[int]]:
         for text in texts:

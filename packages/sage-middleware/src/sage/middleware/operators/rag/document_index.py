@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from sage.common.records import Passage
 from sage.libs.embedding.embedder import Embedder
+from sage.libs.embedding.scripts import readable_share
 from sage.libs.vectors.filters import matches, parse_filter
 from sage.middleware.operators.rag.sources import Where
 
@@ -57,6 +58,10 @@ class DocumentIndex:
             allowed = np.array([matches(condition, m) for m in self._metadatas], dtype=np.bool_)
         found = self._words.search(text, top_k, allowed=allowed)
         return [replace(self._passages[int(row)], score=score) for row, score in found]
+
+    def reads(self, text: str) -> float:
+        """Return how much of ``text`` the embedder can read, 0 to 1."""
+        return readable_share(self._embedder, text)
 
     def close(self) -> None:
         """Nothing to let go of but memory."""

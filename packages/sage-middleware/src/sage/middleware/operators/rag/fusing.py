@@ -13,13 +13,17 @@ __all__ = ["fused"]
 
 
 def fused(
-    rankings: Sequence[Sequence[Passage]], method: Literal["rrf", "weighted"]
+    rankings: Sequence[Sequence[Passage]],
+    method: Literal["rrf", "weighted"],
+    *,
+    weights: Sequence[float] | None = None,
 ) -> list[Passage]:
     """Return the passages of all rankings, each once, best first, with their joined scores.
 
     Args:
         rankings: Passages, best first.
-        method: ``rrf`` joins by reciprocal rank, ``weighted`` adds min-max scaled scores.
+        method: ``rrf`` joins by reciprocal rank, ``weighted`` averages min-max scaled scores.
+        weights: One for each ranking; equal ones by default.
 
     Example:
         >>> a, b, c = (Passage(text, text) for text in "abc")
@@ -31,9 +35,11 @@ def fused(
         for passage in ranking:
             passages.setdefault(_identity(passage), passage)
     if method == "rrf":
-        joined = reciprocal_rank([[_identity(p) for p in ranking] for ranking in rankings])
+        places = [[_identity(p) for p in ranking] for ranking in rankings]
+        joined = reciprocal_rank(places, weights=weights)
     else:
-        joined = weighted([{_identity(p): p.score for p in ranking} for ranking in rankings])
+        scores = [{_identity(p): p.score for p in ranking} for ranking in rankings]
+        joined = weighted(scores, weights=weights)
     return [replace(passages[identity], score=score) for identity, score in joined]
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from sage.common.errors import ConfigError, DataError, Problem
 from sage.common.records import Passage
 from sage.libs.embedding.embedder import DEFAULT_MODEL, Embedder, load_embedder
+from sage.libs.embedding.scripts import readable_share
 
 if TYPE_CHECKING:
     from sage.libs.collection import Collection
@@ -34,6 +35,9 @@ class PassageIndex(Protocol):
 
     def lexical(self, text: str, top_k: int, where: Where) -> list[Passage]:
         """Return at most ``top_k`` passages that share words with ``text``, scored by BM25."""
+
+    def reads(self, text: str) -> float:
+        """Return how much of ``text`` the embedder can read, 0 to 1."""
 
     def close(self) -> None:
         """Let go of files."""
@@ -160,6 +164,9 @@ class _StoreIndex:
     def lexical(self, text: str, top_k: int, where: Where) -> list[Passage]:
         raise DataError(f"{self._owner}: a vector store cannot be searched by words")
 
+    def reads(self, text: str) -> float:
+        return readable_share(self._embedder, text)
+
     def close(self) -> None:
         pass
 
@@ -177,6 +184,9 @@ class _CollectionIndex:
 
     def lexical(self, text: str, top_k: int, where: Where) -> list[Passage]:
         return self._collection.lexical(text, top_k, where)
+
+    def reads(self, text: str) -> float:
+        return readable_share(self._embedder(self._collection.model), text)
 
     def close(self) -> None:
         self._collection.close()
