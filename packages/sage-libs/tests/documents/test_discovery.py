@@ -59,9 +59,19 @@ def test_links_do_not_lead_out_of_the_directory(
     (tree / "out.md").symlink_to(tmp_path / "secret.md")
     (tree / "in.md").symlink_to(tree / "b.md")
     (tree / "loop").symlink_to(tree)
-    (tree / "dangling.md").symlink_to(tree / "nowhere.md")
     assert found(tree, ["*.md"]) == ["b.md", "in.md", "z.md"]
     assert "out.md" in caplog.text
+
+
+def test_what_only_looks_like_a_document_is_not_passed_over(tree: Path) -> None:
+    """A link to nothing and a pipe are yielded, and reading them says what they are."""
+    (tree / "dangling.md").symlink_to(tree / "nowhere.md")
+    os.mkfifo(tree / "pipe.md")
+    assert found(tree, ["*.md"]) == ["b.md", "dangling.md", "pipe.md", "z.md"]
+    with pytest.raises(DataError, match="no such file"):
+        fingerprint(tree / "dangling.md")
+    with pytest.raises(DataError, match="not a regular file"):
+        fingerprint(tree / "pipe.md")
 
 
 def test_a_single_file_is_its_own_directory(tree: Path) -> None:

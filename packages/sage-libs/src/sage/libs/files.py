@@ -48,6 +48,13 @@ def read_problem(path: str | os.PathLike[str], error: OSError | ValueError) -> D
     """Return the error that tells a user why the system would not read ``path``."""
     shown = os.fspath(path)
     if isinstance(error, FileNotFoundError):
+        if os.path.islink(path):
+            target = os.readlink(path)
+            return DataError(
+                f"no such file: {shown!r} is a link to {target!r}, which is not there",
+                hint="mend the link or delete it",
+                path=shown,
+            )
         where = "" if os.path.isabs(shown) else "; it is looked up from the current directory"
         return DataError(f"no such file: {shown!r}", hint=f"check the path{where}", path=shown)
     if isinstance(error, PermissionError):

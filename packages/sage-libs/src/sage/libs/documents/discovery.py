@@ -26,7 +26,9 @@ def find_documents(
     """Yield the documents below ``root``, sorted by path.
 
     Hidden files and directories are left out, linked directories are not entered, and a linked
-    file is taken only if what it links to stands below ``root`` too (else the log warns).
+    file is taken only if what it links to stands below ``root`` too (else the log warns). What has
+    the name of a document but cannot be read as one (a pipe, a link to nothing) is yielded as
+    well: passed over here, nobody would hear of it.
 
     Args:
         root: A directory, or a single file, which is then yielded whatever its kind.
@@ -73,7 +75,7 @@ def _walk(top: Path) -> Iterator[Path]:
             if path.is_dir() and (path is top or not path.is_symlink()):
                 names = sorted(os.listdir(path), reverse=True)
                 stack += [path / name for name in names if not name.startswith(".")]
-            elif path.is_file():
+            elif not path.is_dir():
                 yield path
         except OSError as error:
             # Passed over in silence, its documents would look as if they had been deleted.
