@@ -28,9 +28,8 @@ from sage.middleware.indexing.stages import (
 )
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
     from sage.kernel import DataStream, LocalEnvironment
+    from sage.libs.documents.tokens import Tokenizer
 
 __all__ = ["build_index"]
 
@@ -137,11 +136,12 @@ def _stream(
     return env
 
 
-def _tokenizer(model: str) -> Tokenizer | None:
-    """Return the tokenizer that the embedder reads with; the mock of the tests has none."""
+def _tokenizer(model: str) -> Tokenizer:
+    """Return the tokenizer that the embedder reads with; the mock of the tests counts words."""
+    from sage.libs.documents import WordTokenizer
     from sage.libs.embedding.tokenizer import load_tokenizer
 
-    return None if model.partition(":")[0] == "mock" else load_tokenizer(model)
+    return WordTokenizer() if model.partition(":")[0] == "mock" else load_tokenizer(model)
 
 
 def _run(env: LocalEnvironment) -> bool:
