@@ -76,7 +76,6 @@ def test_every_option_of_an_environment_is_listed() -> None:
 @pytest.mark.parametrize(
     "missing",
     [
-        "sage.kernel.RemoteEnvironment",
         "sage.kernel.DataStream.window",
         "sage.kernel.DataStream.assign_timestamps",
         "sage.kernel.Job.savepoint",
