@@ -50,6 +50,8 @@ class Option:
             return msgspec.convert(value, self.plain, strict=True)
         except msgspec.ValidationError as error:
             message, _, path = str(error).partition(" - at `$")
+            if message.startswith("Invalid enum value") and (choices := _choices(self.plain)):
+                message = f"expected {' or '.join(map(repr, choices))}"
             raise ValueError(f"{message}, got {value!r:.100}", path.rstrip("`")) from None
 
     @functools.cached_property
@@ -107,6 +109,13 @@ def _is_plain(hint: Any) -> bool:
     if origin in _CONTAINERS:
         return all(m is Ellipsis or m is Any or _is_plain(m) for m in get_args(hint))
     return False
+
+
+def _choices(plain: Any) -> tuple[Any, ...]:
+    """Return the values of a `Literal`, alone or in a union; none for anything else."""
+    if get_origin(plain) is Literal:
+        return get_args(plain)
+    return tuple(choice for member in get_args(plain) for choice in _choices(member))
 
 
 def _fits(value: Any, hint: Any) -> bool:
