@@ -145,12 +145,18 @@ class Passage(Record):
 
     @property
     def place(self) -> str:
-        """Where it stands, for people: ``file:line``, ``file, page 3`` or the document's id."""
+        """Where it stands, for people: ``file:line``, ``file, page 3``, ``file, "Heading"``.
+
+        A heading stands for a page or a line where there is neither, as in a Word document; where
+        nothing is known, it is the file alone or the document's id.
+        """
         where = self.source or self.doc_id
         if (page := self.metadata.get("page")) is not None:
             return f"{where}, page {page}"
         if (line := self.metadata.get("line")) is not None:
             return f"{where}:{line}"
+        if heading := self.metadata.get("heading"):
+            return f'{where}, "{heading}"'
         return where
 
     @classmethod
