@@ -52,7 +52,7 @@ def test_every_problem_is_told_at_once_with_its_path() -> None:
     assert told == {
         "$.topk": "unknown key 'topk'; did you mean 'top_k'?",
         "$.top_k": "Expected `int` >= 1, got 0",
-        "$.fusion": "expected 'weighted' or 'rrf', got 'best'",
+        "$.fusion": "expected 'rrf' or 'weighted', got 'best'",
         "$.weights[...]": "Expected `float`, got `str`, got {'dense': 'much'}",
         "$.rank": told["$.rank"],
     }

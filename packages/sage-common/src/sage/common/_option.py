@@ -114,7 +114,8 @@ def _is_plain(hint: Any) -> bool:
 def _choices(plain: Any) -> tuple[Any, ...]:
     """Return the values of a `Literal`, alone or in a union; none for anything else."""
     if get_origin(plain) is Literal:
-        return get_args(plain)
+        # In the order of none: typing may give the members of an equal Literal seen before.
+        return tuple(sorted(get_args(plain), key=repr))
     return tuple(choice for member in get_args(plain) for choice in _choices(member))
 
 
