@@ -115,6 +115,28 @@ def test_many_changes_in_one_update(home: Path, kind: str) -> None:
         assert ask(collection, "text number123", 1) == ["123.md#1"]
 
 
+def test_removing_many_documents_reads_each_but_once(home: Path) -> None:
+    """Taking a document out does not read the list of all the others."""
+    with Collection.update("c", model=MODEL, store="numpy", home=home) as writer:
+        for number in range(50):
+            put(writer, f"{number}.md", f"text number{number}")
+        writer.commit()
+    statements: list[str] = []
+    with Collection.update("c", home=home) as writer:
+        assert not writer.remove("none.md")
+        assert writer.remove("0.md")
+        assert writer._catalogue is not None
+        writer._catalogue._db.set_trace_callback(statements.append)
+        assert all(writer.remove(f"{number}.md") for number in range(1, 49))
+        writer._catalogue._db.set_trace_callback(None)
+        assert list(writer.known()) == ["49.md"]
+        writer.commit()
+    assert statements
+    assert all("source = " in s for s in statements if s.startswith(("SELECT", "DELETE")))
+    with Collection.open("c", home) as collection:
+        assert collection.sources() == ["49.md"]
+
+
 def test_nothing_changed_makes_no_generation(home: Path) -> None:
     """An update without changes commits nothing and leaves the files alone."""
     with Collection.update("c", model=MODEL, store="numpy", home=home) as writer:

@@ -91,6 +91,10 @@ class Catalogue:
         """Return the fingerprint of each document by source."""
         return dict(self._db.execute("SELECT source, fingerprint FROM documents ORDER BY source"))
 
+    def __contains__(self, source: object) -> bool:
+        row = self._db.execute("SELECT 1 FROM documents WHERE source = ?", (source,)).fetchone()
+        return row is not None
+
     def remove(self, source: str) -> list[str]:
         """Take a document out and return the ids of its chunks."""
         rows = self._db.execute("SELECT id FROM chunks WHERE source = ?", (source,)).fetchall()

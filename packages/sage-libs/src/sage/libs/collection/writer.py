@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import shutil
 import sqlite3
@@ -63,11 +64,7 @@ class CollectionWriter:
         with self._failures():
             if self._catalogue is not None:
                 return self._catalogue.known()
-            if self._base is None:
-                return {}
-            catalogue = Catalogue(self._base / "catalogue.sqlite", read_only=True)
-            with contextlib.closing(catalogue):
-                return catalogue.known()
+            return dict(self._known_before)
 
     def remove(self, source: str) -> bool:
         """Take a document and its chunks out; return whether it was there.
@@ -75,9 +72,11 @@ class CollectionWriter:
         Raises:
             StorageError: if it cannot be written; the old index still answers.
         """
-        if source not in self.known():
-            return False
         with self._failures():
+            # Before the first change there is no copy yet, and it shall not be made for nothing.
+            before = self._known_before if self._catalogue is None else self._catalogue
+            if source not in before:
+                return False
             self._take_out(self._changing(), source)
         return True
 
@@ -164,6 +163,15 @@ class CollectionWriter:
                     part.close()
         if self._staged is not None:
             shutil.rmtree(self._staged, ignore_errors=True)
+
+    @functools.cached_property
+    def _known_before(self) -> dict[str, str]:
+        """What the collection held before the first change."""
+        if self._base is None:
+            return {}
+        catalogue = Catalogue(self._base / "catalogue.sqlite", read_only=True)
+        with contextlib.closing(catalogue):
+            return catalogue.known()
 
     def _changing(self) -> Catalogue:
         """Return the catalogue of the staged copy, which is made at the first change."""
