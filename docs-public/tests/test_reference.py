@@ -53,8 +53,13 @@ def test_every_component_is_listed_with_its_options(group: str) -> None:
         component = registry(group).get(name)
         row = re.search(rf"^\| `{name}` \| `{component.__name__}` \|.*$", text, re.MULTILINE)
         assert row is not None, name
-        options = config_schema(component)["properties"]
-        assert not [option for option in options if f"`{option}`" not in row[0]], name
+        for option, schema in config_schema(component)["properties"].items():
+            said = re.search(rf"`{option}`(?:\\\*)?(?: \(([^);]*))?", row[0])
+            assert said is not None, f"{name}: {option}"
+            default = schema.get("default")
+            if said[1] is not None and default is not None:
+                shown = f"{default:g}" if isinstance(default, float) else str(default)
+                assert said[1].strip("`") == shown, f"{name}: {option}"
 
 
 @pytest.mark.parametrize("cls", [LocalEnvironment, KeyedStream, Job])
