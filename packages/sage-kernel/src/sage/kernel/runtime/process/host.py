@@ -16,19 +16,15 @@ import socket
 import subprocess
 import threading
 import time
-from bisect import bisect_right
 from collections import deque
 from typing import Any
 
-from sage.kernel.config import ErrorPolicy
 from sage.kernel.errors import JobFailedError, WorkerDiedError
-from sage.kernel.graph.transformation import Transformation
-from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.runtime.chain import Chain
 from sage.kernel.runtime.channel import Batch, ChannelClosed, Mailbox, Wake
 from sage.kernel.runtime.hosts import Outcome, Slice
 from sage.kernel.runtime.process.launch import how_it_ended, launch
-from sage.kernel.runtime.process.portable import check_portable, not_portable, take_modules_along
+from sage.kernel.runtime.process.live import LiveInProcess
 from sage.kernel.runtime.process.protocol import (
     CLOSE,
     CLOSED,
@@ -36,87 +32,22 @@ from sage.kernel.runtime.process.protocol import (
     NO_MORE,
     RECORDS,
     SETUP,
-    Codec,
     Failure,
     Frames,
     Report,
     Setup,
-    Travelling,
     framed,
 )
-from sage.kernel.runtime.services import ServiceFactory, Services
+from sage.kernel.runtime.process.under_way import UnderWay
 
-__all__ = ["LiveInProcess", "ProcessHost"]
+__all__ = ["ProcessHost"]
 
+# So that what is under way stays small also where single records are large.
+_PART_BYTES = 1 << 20
 # How long a worker that is to stop may go on with the call that it is in, and then with close().
 _GRACE_S = 1.0
 _CLOSE_S = 10.0
 _EXIT_S = 5.0
-
-
-class LiveInProcess(LiveOperator):
-    """Stands in a task for an operator whose functions are in a worker process.
-
-    Args:
-        transformation: The operator.
-        policy: What happens to a record at which it raises.
-        services: The job's services.
-
-    Raises:
-        FunctionError: if a function cannot travel.
-    """
-
-    def __init__(
-        self, transformation: Transformation, policy: ErrorPolicy, services: Services
-    ) -> None:
-        super().__init__(transformation.operator, [])
-        self.codec = Codec()
-        self.context: Any = None
-        self.held_there = 0
-        self.close_failure: Exception | None = None
-        self._policy = policy
-        self._services = {n: self._if_portable(make) for n, make in services.portable().items()}
-        for spec in self.operator.specs:
-            check_portable(spec)
-            take_modules_along(spec)
-        self._check()
-
-    def travelling(self, *, goes_on: bool) -> bytes:
-        """Return what the worker is made of, encoded.
-
-        Args:
-            goes_on: Whether a record that fails for good must not stop the others.
-        """
-        policy = ErrorPolicy("dead_letter", self._policy.retry) if goes_on else self._policy
-        return self.codec.dumps(Travelling(self.operator, policy, self._services))
-
-    def open(self, context: Any) -> None:
-        """Keep the context; the functions are opened where they are."""
-        self.context = context
-
-    @property
-    def held(self) -> int:
-        """How many records are in the worker's buffer, as last reported."""
-        return self.held_there
-
-    def close(self) -> None:
-        """Raise what the function's ``close`` raised in the worker."""
-        if self.close_failure is not None:
-            raise self.close_failure
-
-    def _if_portable(self, make: ServiceFactory | None) -> ServiceFactory | None:
-        try:
-            self.codec.attempt(make)
-        except Exception:  # told in the worker, to a function that calls this service
-            return None
-        return make
-
-    def _check(self) -> None:
-        try:
-            self.codec.attempt((self.operator, self._policy))
-        except Exception as error:
-            spec = self.operator.specs[0]
-            raise not_portable(spec, f"{type(error).__name__}: {error}") from error
 
 
 class ProcessHost:
@@ -143,7 +74,8 @@ class ProcessHost:
         self._work_target_s = max(linger_s, 0.001)
         self._batch_size = batch_size
         self._size = 1
-        self._under_way = _UnderWay()
+        self._record_bytes = 1.0
+        self._under_way = UnderWay()
         self._outcomes: list[Outcome | Slice] = []
         self._arrived: deque[bytes] = deque()
         self._woken = False
@@ -187,23 +119,20 @@ class ProcessHost:
             except Exception:  # found out one by one, as it concerns only some
                 part, payload = self._without_unsendable(part)
             if part.values:
+                self._record_bytes = len(payload) / len(part.values)
                 self._under_way.add(part)
                 self._send(RECORDS, payload)
 
     def take(self) -> list[Outcome | Slice]:
-        """Return what has been reported, in order.
-
-        Raises:
-            JobFailedError: if the worker is gone with work under way.
-        """
+        """Return what has been reported, in order, and at last that the worker is gone."""
         self._woken = False
-        gone = self._gone.is_set()
+        gone = self._gone.is_set()  # before looking: what came last is still taken
         outcomes, self._outcomes = self._outcomes, []
         for _ in range(len(self._arrived)):
-            report: Report = self._live.codec.loads(self._arrived.popleft())
-            outcomes.append(self._slice(report))
-        if gone and not self._finished and not outcomes:
-            raise self._death()
+            outcomes.append(self._read(self._arrived.popleft()))
+        failed = any(isinstance(outcome, Slice) and outcome.failure for outcome in outcomes)
+        if gone and not self._finished and not failed:
+            outcomes.append(Slice(0, Batch([]), failure=self._death()))
         return outcomes
 
     @property
@@ -241,10 +170,18 @@ class ProcessHost:
 
     # Results.
 
-    def _slice(self, report: Report) -> Slice:
+    def _read(self, payload: bytes) -> Slice:
+        try:
+            report: Report = self._live.codec.loads(payload)
+        except Exception as error:
+            doing = "reading results of its worker process"
+            return Slice(0, Batch([]), failure=JobFailedError(self._name, error, doing=doing))
+        return self._slice(report, len(payload))
+
+    def _slice(self, report: Report, size: int) -> Slice:
         counts = dict(report.counts)
         decided = counts.pop("entered", 0)
-        self._resize(decided, report.work_s)
+        self._resize(decided, report.work_s, size)
         if report.held is not None:
             self._live.held_there = report.held
         self._finished = self._finished or report.finished
@@ -291,11 +228,12 @@ class ProcessHost:
             attempts=failure.attempts,
         )
 
-    def _resize(self, decided: int, work_s: float) -> None:
+    def _resize(self, decided: int, work_s: float, payload: int) -> None:
         """Choose how many records make a part: about the linger time's worth, growing gently."""
         if decided:
-            fitting = int(self._work_target_s * decided / max(work_s, 1e-7))
-            self._size = max(1, min(fitting, 4 * self._size, self._batch_size))
+            in_time = int(self._work_target_s * decided / max(work_s, 1e-7))
+            in_bytes = int(_PART_BYTES / max(payload / decided, self._record_bytes))
+            self._size = max(1, min(in_time, in_bytes, 4 * self._size, self._batch_size))
 
     def _without_unsendable(self, part: Batch) -> tuple[Batch, bytes]:
         """Keep what can travel; the policy decides about the rest."""
@@ -378,42 +316,3 @@ class ProcessHost:
             under_way=count,
         )
         return JobFailedError(self._name, error)
-
-
-class _UnderWay:
-    """Records that the worker has and may still mention, by their number."""
-
-    def __init__(self) -> None:
-        self._batches: list[Batch] = []
-        self._starts: list[int] = []
-        self._fed = 0
-        self._decided = 0
-
-    @property
-    def undecided(self) -> int:
-        """How many records the worker has not reported on."""
-        return self._fed - self._decided
-
-    @property
-    def first(self) -> Any:
-        """The oldest of them."""
-        return self.at(self._decided)[0]
-
-    def add(self, batch: Batch) -> None:
-        """The worker gets these."""
-        self._batches.append(batch)
-        self._starts.append(self._fed)
-        self._fed += len(batch.values)
-
-    def at(self, row: int) -> tuple[Any, tuple[Any, ...]]:
-        """Return a record and its riders by its number."""
-        at = bisect_right(self._starts, row) - 1
-        batch, within = self._batches[at], row - self._starts[at]
-        return batch.values[within], tuple(column[within] for column in batch.riders)
-
-    def decide(self, count: int, held: int) -> None:
-        """The next ``count`` are decided; the last ``held`` of all those may be mentioned again."""
-        self._decided += count
-        known = bisect_right(self._starts, self._decided - held) - 1
-        if known > 0:
-            del self._batches[:known], self._starts[:known]

@@ -10,15 +10,40 @@ import sys
 
 from sage.kernel.errors import GraphError
 
-__all__ = ["how_it_ended", "launch"]
+__all__ = ["check_platform", "how_it_ended", "launch"]
 
+# The package's own ``__init__`` imports all that users build pipelines with, which is over half
+# of a worker's start. Here it runs when something asks the package for one of its names.
 _BOOT = """\
-import signal, sys
+import importlib.util, signal, sys, types
 signal.signal(signal.SIGINT, signal.SIG_IGN)
 sys.path[:] = {path!r}
+
+class Late(types.ModuleType):
+    def __getattr__(self, name):
+        if name.startswith("__") and name != "__all__":
+            raise AttributeError(name)
+        self.__class__ = types.ModuleType
+        self.__spec__.loader.exec_module(self)
+        return getattr(self, name)
+
+kernel = Late("sage.kernel")
+kernel.__spec__ = spec = importlib.util.find_spec("sage.kernel")
+kernel.__path__, kernel.__file__ = spec.submodule_search_locations, spec.origin
+sys.modules["sage.kernel"] = sys.modules["sage"].kernel = kernel
 from sage.kernel.runtime.process.worker import main
 main({fd})
 """
+
+
+def check_platform() -> None:
+    """Raise where workers cannot be started.
+
+    Raises:
+        GraphError: on a system without POSIX processes.
+    """
+    if os.name != "posix":
+        raise GraphError("executor='process' needs a POSIX system", hint="use executor='thread'")
 
 
 def launch() -> tuple[subprocess.Popen[bytes], socket.socket]:
@@ -26,12 +51,7 @@ def launch() -> tuple[subprocess.Popen[bytes], socket.socket]:
 
     It is a fresh interpreter with this one's module path, which never imports the main script. On
     Linux it dies with the thread that calls this, which must live as long as the worker is needed.
-
-    Raises:
-        GraphError: on a system without POSIX processes.
     """
-    if os.name != "posix":
-        raise GraphError("executor='process' needs a POSIX system", hint="use executor='thread'")
     ours, theirs = socket.socketpair()
     boot = _BOOT.format(path=[str(entry) for entry in sys.path], fd=theirs.fileno())
     try:
