@@ -198,6 +198,17 @@ def test_a_failure_among_a_flat_maps_items_loses_only_one(fails: str) -> None:
     check_conservation(metrics, env.graph())
 
 
+def test_a_failing_batch_among_a_flat_maps_items_loses_only_itself() -> None:
+    """The items behind a batch that failed go on."""
+    env, sink = LocalEnvironment(), CollectingSink()
+    items = env.from_collection([1, 5]).flat_map(lambda n: [n, n + 1, n + 2, n + 3])
+    items.map_batches(no_threes_in, max_size=2, on_error="skip", name="bad").sink(sink)
+    metrics = env.submit().wait(30).metrics
+    assert sink.records == [1, 2, 5, 6, 7, 8]
+    assert metrics["bad"].skipped == 2
+    check_conservation(metrics, env.graph())
+
+
 def test_nested_flat_maps_go_on_behind_a_failure() -> None:
     """Every loop around a failing operator goes on with its next item."""
     env, sink = LocalEnvironment(), CollectingSink()

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import Any
 
 from sage.kernel.config import ErrorPolicy
-from sage.kernel.errors import JobFailedError
+from sage.kernel.errors import JobFailedError, KeyRefusedError
 from sage.kernel.graph.transformation import Transformation
 from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.operators.map_batches import BatchFailed
@@ -25,6 +25,7 @@ from sage.kernel.operators.operator import LiveOperator, Row
 from sage.kernel.runtime.chain_compiler import CompiledLoop, Failure, compile_loop
 from sage.kernel.runtime.channel import Batch
 from sage.kernel.runtime.output import Columns, OutputEdge
+from sage.kernel.state.key_group import check_key
 
 __all__ = ["Chain", "DeadLetterHandler", "Node", "Outlet", "Segment", "set_aside"]
 
@@ -328,8 +329,9 @@ class Chain:
             raise error
         if isinstance(error, BatchFailed):
             self._rescue_batch(segment, start + failure.index, error)
-            return
-        self._apply_policy(segment, start + failure.index, input_index, failure, error)
+        else:
+            error = _refused_key_behind(failure, error)
+            self._apply_policy(segment, start + failure.index, input_index, failure, error)
         # The operator's own inner loops end with the exception; those around it go on.
         for inner, iterator, riders in failure.resumable:
             counted = _Counted(iterator)
@@ -396,6 +398,16 @@ def _failure(node: Node, record: Any, error: Exception, attempts: int) -> JobFai
     return JobFailedError(
         node.transformation.name, error, record=record, has_record=True, attempts=attempts
     )
+
+
+def _refused_key_behind(failure: Failure, error: Exception) -> Exception:
+    """Where a keyed operator could not even hash its key, say that it is no key, and why."""
+    if isinstance(error, TypeError) and "key" in failure.layout:
+        try:
+            check_key(failure.riders[failure.layout.index("key")])
+        except KeyRefusedError as refused:
+            return refused
+    return error
 
 
 class _Counted:
