@@ -99,7 +99,7 @@ class Deployment:
     def _node(self, transformation: Transformation, vertex: JobVertex) -> Node:
         policy = transformation.on_error or self._config.on_error
         if transformation.executor == "process":
-            from sage.kernel.runtime.process.host import LiveInProcess
+            from sage.kernel.runtime.process.live import LiveInProcess
 
             return Node(
                 transformation, LiveInProcess(transformation, policy, self._services), policy
