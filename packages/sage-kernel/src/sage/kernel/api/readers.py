@@ -21,21 +21,35 @@ if TYPE_CHECKING:
 __all__ = ["NamedSources", "source_class"]
 
 
-def source_class(name: str, *, extra: str, sources: Registry | None = None) -> Any:
+_EXTRAS = {
+    "csv": "isage-libs",
+    "file": "isage-libs",
+    "jsonl": "isage-libs",
+    "parquet": "isage-libs[parquet]",
+}
+
+
+def source_class(name: str, sources: Registry | None = None) -> Any:
     """Return the source that is registered under a name.
 
     Args:
         name: Its name in the registry.
-        extra: What to install to have it.
         sources: Where to look; by default what is installed.
 
     Raises:
-        MissingExtraError: if nothing is registered under the name.
+        MissingExtraError: if nothing is registered under it, and SAGE has a package for it.
+        GraphError: if nothing is registered under it, and SAGE has none.
     """
     known = sources if sources is not None else registry("sources")
-    if name not in known:
-        raise MissingExtraError(extra.partition("[")[0], extra=extra)
-    return known.get(name)
+    if name in known:
+        return known.get(name)
+    if name in _EXTRAS:
+        raise MissingExtraError(_EXTRAS[name].partition("[")[0], extra=_EXTRAS[name])
+    raise GraphError(
+        f"there is no source called {name!r} in this version",
+        hint="read it in a SourceFunction or generator of your own and give that to from_source, "
+        f"or register a class as {name!r} among the entry points sage.sources",
+    )
 
 
 class NamedSources(PlanBuilder):
@@ -67,7 +81,7 @@ class NamedSources(PlanBuilder):
             ['What is SAGE?', 'Who wrote it?']
         """
         config = {"file_path": path, "skip_blank": skip_blank}
-        return self._read("file", "isage-libs", config, options)
+        return self._read("file", config, options)
 
     def read_jsonl(self, path: str | os.PathLike[str], **options: Any) -> DataStream[Any]:
         """Start a stream at the values of a file of JSON lines.
@@ -87,7 +101,7 @@ class NamedSources(PlanBuilder):
             >>> LocalEnvironment().read_jsonl(path).map(lambda row: row["text"]).collect()
             ['Water boils.']
         """
-        return self._read("jsonl", "isage-libs", {"file_path": path}, options)
+        return self._read("jsonl", {"file_path": path}, options)
 
     def read_csv(
         self,
@@ -117,7 +131,7 @@ class NamedSources(PlanBuilder):
             [{'name': 'Noether', 'born': '1882'}]
         """
         config = {"file_path": path, "columns": columns, "delimiter": delimiter}
-        return self._read("csv", "isage-libs", config, options)
+        return self._read("csv", config, options)
 
     def read_parquet(
         self,
@@ -137,7 +151,7 @@ class NamedSources(PlanBuilder):
             MissingExtraError: if isage-libs[parquet] is not installed.
         """
         config = {"file_path": path, "columns": columns}
-        return self._read("parquet", "isage-libs[parquet]", config, options)
+        return self._read("parquet", config, options)
 
     def from_kafka(self, *args: Any, **options: Any) -> DataStream[Any]:
         """Start a stream at a Kafka source that a package has registered as ``kafka``.
@@ -151,18 +165,11 @@ class NamedSources(PlanBuilder):
         Raises:
             GraphError: if no package has registered one.
         """
-        known = registry("sources")
-        if "kafka" not in known:
-            raise GraphError(
-                "there is no Kafka source in this version",
-                hint="read the topic in a SourceFunction or generator of your own and give it to "
-                "from_source, or register a class as 'kafka' among the entry points sage.sources",
-            )
-        return self.from_source(known.get("kafka"), *args, **{"name": "kafka", **options})
+        return self.from_source(source_class("kafka"), *args, **{"name": "kafka", **options})
 
     def _read(
-        self, source: str, extra: str, config: dict[str, Any], options: dict[str, Any]
+        self, source: str, config: dict[str, Any], options: dict[str, Any]
     ) -> DataStream[Any]:
-        cls = source_class(source, extra=extra)
+        cls = source_class(source)
         given = {name: value for name, value in config.items() if value is not None}
         return self.from_source(cls, **{"name": source, **given, **options})
