@@ -166,6 +166,7 @@ class Builder:
             "batch_size": draw(st.sampled_from([1, 2, 7, 1024])),
             "linger_ms": draw(st.sampled_from([0, 1, 5.0])),
             "channel_batches": draw(st.integers(1, 3)),
+            "sample_trace": draw(st.sampled_from([0, 0, 0.3, 1])),
         }
         self.env = LocalEnvironment(config=self.config)
         self.reference = Reference()
