@@ -69,7 +69,7 @@ def _draw(result: RowResult, axis: Any) -> None:
         if max(medians) > 20 * min(medians):
             axis.set_xscale("log")
     for place, value, high in zip(places, medians, (f.high for _, f in bars), strict=True):
-        text = f"{value:.3g}"
+        text = f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
         axis.text(high, place, f"  {text}", va="center", fontsize=8)
     axis.margins(x=0.12)
     axis.set_xlabel(label, fontsize=8)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
 
-from sage.benchmark.row import Figure, Role, Target
+from sage.benchmark.row import Figure, Role, Sample, Target
 from sage.benchmark.schedule import Entry, RowResult
 from sage.benchmark.statistics import Summary, paired_ratios, summary
 
@@ -265,6 +265,11 @@ def _row_dict(result: RowResult) -> dict[str, Any]:
     }
 
 
+def _rounded(sample: Sample) -> Sample:
+    """Six digits are more than any of these numbers has, and half the file."""
+    return {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in sample.items()}
+
+
 def _entry_dict(result: RowResult, entry: Entry) -> dict[str, Any]:
     ratio = ratio_of(result, entry)
     found = {f.key: _figure(result, entry, f.key) for f in result.row.figures}
@@ -277,5 +282,5 @@ def _entry_dict(result: RowResult, entry: Entry) -> dict[str, Any]:
         "failed": entry.failed,
         "ratio": ratio.to_dict() if ratio else None,
         "figures": {key: value.to_dict() for key, value in found.items() if value},
-        "samples": entry.samples,
+        "samples": [_rounded(sample) for sample in entry.samples],
     }
