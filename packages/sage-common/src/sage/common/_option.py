@@ -41,7 +41,9 @@ class Option:
         """
         if any(_fits(value, hint) for hint in self.python):
             return value
-        if self.plain is None:
+        if value is None and self.plain is type(None):
+            return None
+        if self.plain is None or (self.plain is type(None) and self.python):
             expected = " or ".join(_spelled(h) for h in self.python)
             raise ValueError(f"expected {expected}, got {type(value).__name__}: {value!r:.100}")
         import msgspec
