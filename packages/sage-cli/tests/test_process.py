@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -93,6 +94,77 @@ def test_a_submitted_job_that_fails_makes_the_exit_code_non_zero(tmp_path, envir
     assert done.returncode == 1
     assert "division by zero" in done.stderr
     assert done.stdout == "1.0\n"
+
+
+SUBMITS = """
+import threading
+from sage.kernel import LocalEnvironment
+go = threading.Event()
+env = LocalEnvironment("left")
+env.from_collection([1, 2]).map(lambda x: (go.wait(30), {value})[1]).print()
+env.submit()
+threading.Timer(0.2, go.set).start()
+"""
+
+
+def test_json_is_told_when_the_jobs_left_behind_have_ended(tmp_path, environment):
+    """``--json`` speaks of the whole run: what a submitted job prints comes before "finished"."""
+    script = write_script(tmp_path, SUBMITS.replace("{value}", "x"))
+    done = run("run", script, "--json", environment=environment)
+    assert json.loads(done.stdout)["status"] == "finished"
+    assert json.loads(done.stdout)["elapsed_s"] >= 0.2
+    assert (done.stderr, done.returncode) == ("1\n2\n", 0)
+
+
+def test_a_job_left_behind_that_fails_is_an_error_in_json(tmp_path, environment):
+    """A failure after the end of the script is never "finished"."""
+    script = write_script(tmp_path, SUBMITS.replace("{value}", "1 / (x - 1)"))
+    done = run("run", script, "--json", environment=environment)
+    assert json.loads(done.stdout)["error"]["code"] == "job-failed"
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_ctrl_c_stops_a_job_left_behind(tmp_path, environment):
+    """A job that a script has submitted is stopped by Ctrl-C like any other."""
+    script = write_script(
+        tmp_path,
+        "import threading\n"
+        "from sage.kernel import LocalEnvironment\n"
+        "env = LocalEnvironment('left')\n"
+        "env.from_collection(range(10**9)).map(\n"
+        "    lambda x: print('ready', flush=True) if x == 0 else None\n"
+        ").for_each(print)\n"
+        "env.submit()\n",
+    )
+    with subprocess.Popen(
+        [*SAGE, "run", str(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ready\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "Traceback" not in err
+    assert err.endswith("error [interrupted] stopped\n")
+
+
+def test_a_reader_that_goes_away_is_no_error_message_even_for_an_error(tmp_path, environment):
+    """``sage index nope --json | head`` ends quietly too."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    done = subprocess.run(
+        [*SAGE, "index", str(tmp_path / "nope"), "--json"],
+        stdout=write_end,
+        stderr=subprocess.PIPE,
+        env=environment,
+    )
+    os.close(write_end)
+    assert (done.stderr, done.returncode) == (b"", 1)
 
 
 def test_a_bad_directory_on_a_real_command_line(tmp_path, environment):

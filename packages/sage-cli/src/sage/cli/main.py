@@ -59,21 +59,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         2
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
-    presentation = Presentation.of(given)
+    try:
+        return _called(given, Presentation.of(given))
+    except BrokenPipeError:
+        return _pipe_closed()
+
+
+def _called(given: Sequence[str], presentation: Presentation) -> int:
     try:
         code = typer.main.get_command(app).main(given, prog_name="sage", standalone_mode=False)
         sys.stdout.flush()  # a reader that has gone is noticed here and not at the very end
     except BrokenPipeError:
-        return _pipe_closed()
+        raise
     except (KeyboardInterrupt, typer.Abort):
         code = INTERRUPTED
     except SystemExit as stop:  # a script run by `sage run` called sys.exit()
         return _exit_code(stop)
     except Exception as error:
-        return presentation.show(error)
+        return _shown(presentation, error)
     if code == INTERRUPTED:
-        return presentation.show(InterruptedByUser("stopped"))
+        return _shown(presentation, InterruptedByUser("stopped"))
     return code if isinstance(code, int) else 0
+
+
+def _shown(presentation: Presentation, error: BaseException) -> int:
+    exit_code = presentation.show(error)
+    sys.stdout.flush()
+    return exit_code
 
 
 def _exit_code(stop: SystemExit) -> int:

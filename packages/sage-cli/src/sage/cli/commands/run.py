@@ -85,20 +85,12 @@ def _profiled_to(out: Path | None) -> Iterator[None]:
     try:
         with profiled() as profile:
             yield
-            _wait_for_jobs()
     finally:
         # Shown after a failure too: what ran until then was measured.
         if profile is not None:
             profile.write(out)
             text = safe(f"{profile.report()}\nwritten to {out}")
             messages().print(text, soft_wrap=True)
-
-
-def _wait_for_jobs() -> None:
-    """Let jobs end that the script has submitted and not waited for: they belong to the profile."""
-    lifetime = sys.modules.get("sage.kernel.api.lifetime")
-    if lifetime is not None:
-        lifetime.wait_for_jobs()
 
 
 def _run_script(file: Path, arguments: list[str], as_json: bool) -> None:
@@ -110,8 +102,16 @@ def _run_script(file: Path, arguments: list[str], as_json: bool) -> None:
     started = time.perf_counter()
     with prints_to_stderr(as_json):
         run_script(file, arguments)
+        _wait_for_jobs()
     if as_json:
         print_json({"file": str(file), "status": "finished", "elapsed_s": _since(started)})
+
+
+def _wait_for_jobs() -> None:
+    """Wait for jobs that the script submitted and left behind: the run ends when they do."""
+    lifetime = sys.modules.get("sage.kernel.api.lifetime")
+    if lifetime is not None:  # a script without a pipeline has not imported it
+        lifetime.wait_for_jobs()
 
 
 def _run_pipeline(file: Path, check: bool, as_json: bool) -> None:

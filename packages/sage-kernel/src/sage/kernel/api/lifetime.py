@@ -8,6 +8,7 @@ message.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
 import signal
 import sys
@@ -85,25 +86,40 @@ def _install() -> None:
     import concurrent.futures.thread  # noqa: F401
 
     register = getattr(threading, "_register_atexit", atexit.register)
-    register(wait_for_jobs)
+    register(_wait_at_exit)
     atexit.register(_exit_with_failure)
 
 
 def wait_for_jobs() -> None:
-    """Wait for the jobs that were submitted and whose end nobody has waited for."""
+    """Wait for the jobs that were submitted and whose end nobody has waited for.
+
+    Raises:
+        JobFailedError: if one of them fails; the rest is waited for at the end of the process.
+        KeyboardInterrupt: if Ctrl-C stopped one of them.
+    """
+    for job, bounded in list(_alive.items()):
+        _wait_for(job, bounded)
+
+
+def _wait_for(job: Job, bounded: bool) -> None:
+    if not bounded and job.status == "running":
+        print(
+            f"sage: job {job.name!r} has no end and is stopped because the script ended; "
+            f"run_streaming() keeps it running",
+            file=sys.stderr,
+        )
+        job.drain()
+    with contextlib.suppress(JobCancelledError, JobTimeoutError), stopping_on_interrupt(job):
+        job.wait(None if bounded else 10)
+
+
+def _wait_at_exit() -> None:
     global _failed
     for job, bounded in list(_alive.items()):
-        if not bounded and job.status == "running":
-            print(
-                f"sage: job {job.name!r} has no end and is stopped because the script ended; "
-                f"run_streaming() keeps it running",
-                file=sys.stderr,
-            )
-            job.drain()
         try:
-            job.wait(None if bounded else 10)
-        except (JobCancelledError, JobTimeoutError):
-            continue
+            _wait_for(job, bounded)
+        except KeyboardInterrupt:
+            _failed = True  # what happens is told where the key is handled
         except BaseException as error:
             _failed = True
             print(f"sage: job {job.name!r} failed: {error}", file=sys.stderr)
