@@ -33,6 +33,7 @@ from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.job import Job, JobResult
 from sage.kernel.api.keyed_stream import KeyedStream
 from sage.kernel.api.local_environment import LocalEnvironment, LocalStreamEnvironment
+from sage.kernel.api.remote_environment import RemoteEnvironment
 from sage.kernel.config import RetryPolicy
 from sage.kernel.runtime.context import RuntimeContext
 from sage.kernel.runtime.dead_letters import DeadLetter
@@ -56,6 +57,7 @@ __all__ = [
     "MapFunction",
     "ProcessFunction",
     "ReduceFunction",
+    "RemoteEnvironment",
     "RetryPolicy",
     "RuntimeContext",
     "SinkFunction",
