@@ -257,7 +257,8 @@ class RayRun:
                 operator=name,
                 subtask=at[1],
             )
-            raise JobFailedError(name, died) from error
+            died.__cause__ = error
+            raise JobFailedError(name, died) from died
 
     # The end.
 
