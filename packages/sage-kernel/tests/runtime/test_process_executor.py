@@ -650,6 +650,29 @@ def test_functions_and_classes_of_the_main_script_travel(tmp_path: Path) -> None
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_global_of_the_main_script_that_is_written_is_refused(tmp_path: Path) -> None:
+    """A list of the script would fill in the worker, unseen."""
+    done = script(
+        tmp_path,
+        """
+        from sage.kernel.errors import FunctionError
+        got, count = [], 0
+        def appends(point):
+            got.append(point)
+        def counts(point):
+            global count
+            count += 1
+        for function in (appends, counts):
+            try:
+                env.from_collection([1]).map(function, executor="process").collect()
+            except FunctionError as error:
+                print(error.hint)
+        """,
+    )
+    assert done.stderr == ""
+    assert done.stdout.count("collect() brings results home") == 2
+
+
 def test_a_script_may_end_while_workers_work(tmp_path: Path) -> None:
     """A bounded job that was submitted runs to its end although the script has ended."""
     done = script(

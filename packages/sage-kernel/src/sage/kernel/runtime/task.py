@@ -384,7 +384,9 @@ class Task:
 
     def _pass_slice(self, node: Node, part: Slice) -> None:
         node.statistics.add(part.counts, part.custom)
+        # While the worker worked, the task waited for it, not for input.
         self.clock.busy_s += part.work_s
+        self.clock.idle_s = max(0.0, self.clock.idle_s - part.work_s)
         if part.results.values:
             self.chain.emit(part.results)
         for letter in part.letters:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from sage.kernel.runtime.process.protocol import CLOSE, CLOSING, Frames, framed
+from sage.kernel.runtime.process.protocol import CLOSE, CLOSING, Frames, framed, wait_for
 
 __all__ = ["Attendant"]
 
@@ -49,7 +49,7 @@ class Attendant(threading.Thread):
         frames = Frames()
         while True:
             timeout_s = self.rest_s if self._arrived != self.worked else None
-            if not select.select([self._connection], [], [], timeout_s)[0]:
+            if not wait_for(self._connection, select.POLLIN, timeout_s):
                 self.let_out()
                 continue
             data = self._read()

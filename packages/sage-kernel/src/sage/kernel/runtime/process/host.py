@@ -37,6 +37,7 @@ from sage.kernel.runtime.process.protocol import (
     Report,
     Setup,
     framed,
+    wait_for,
 )
 from sage.kernel.runtime.process.under_way import UnderWay
 
@@ -102,6 +103,7 @@ class ProcessHost:
             self._linger_s,
             bool(self._layout),
         )
+        self._travelling = b""  # it may hold a whole model
         name = f"sage-worker-{self._process.pid}"
         threading.Thread(target=self._listen, args=(self._socket,), name=name, daemon=True).start()
         self._send(SETUP, pickle.dumps(tuple(setup), protocol=5))
@@ -260,7 +262,7 @@ class ProcessHost:
         """On a thread of its own: take what the worker sends, until it is gone."""
         frames = Frames()
         try:
-            while data := connection.recv(1 << 18):
+            while data := self._received(connection):
                 for kind, payload in frames.feed(data):
                     if kind == CLOSING:
                         self._leaving.set()
@@ -277,6 +279,15 @@ class ProcessHost:
                 event.set()
             self._wake()
 
+    def _received(self, connection: socket.socket) -> bytes:
+        """Return what has arrived, or nothing when the worker is gone."""
+        assert self._process is not None
+        while not wait_for(connection, select.POLLIN, _GRACE_S):
+            # A process that the user forked at the wrong moment keeps the worker's end open.
+            if self._process.poll() is not None and not wait_for(connection, select.POLLIN, 0):
+                return b""
+        return connection.recv(1 << 18)
+
     def _wake(self) -> None:
         if not self._woken:
             self._woken = True
@@ -292,7 +303,7 @@ class ProcessHost:
                 data = data[self._socket.send(data, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
                 # The worker always reads, unless it was stopped.
-                select.select([], [self._socket], [], 0.1)
+                wait_for(self._socket, select.POLLOUT, 0.1)
                 if until is not None and time.monotonic() >= until:
                     return
                 if until is None and self._mailbox.closed:

@@ -8,6 +8,7 @@ What is only read, a table in a closure say, travels well.
 from __future__ import annotations
 
 import dis
+import functools
 import importlib.machinery
 import sys
 import types
@@ -42,7 +43,7 @@ def check_portable(spec: FunctionSpec, where: str = _HERE) -> None:
     Raises:
         FunctionError: naming the object.
     """
-    target = spec.target
+    target = _unwrapped(spec.target)
     if isinstance(target, types.BuiltinMethodType):
         if target.__name__ in _WRITERS and not isinstance(target.__self__, _HANDLE):
             owner = type(target.__self__).__name__
@@ -54,21 +55,32 @@ def check_portable(spec: FunctionSpec, where: str = _HERE) -> None:
             raise not_portable(spec, why, where)
 
 
+def _unwrapped(target: Any) -> Any:
+    while isinstance(target, functools.partial):
+        target = target.func
+    return target
+
+
 def _writes(function: types.FunctionType) -> Iterator[tuple[str, str]]:
     """Yield the variables around a function that it rebinds, or whose content it adds to."""
     code = function.__code__
-    cells = dict(zip(code.co_freevars, function.__closure__ or (), strict=True))
+    around = {
+        name: _content(cell)
+        for name, cell in zip(code.co_freevars, function.__closure__ or (), strict=True)
+    }
+    if function.__module__ == "__main__":  # the worker does not have the module, but parts of it
+        around.update(function.__globals__)
     steps = list(dis.get_instructions(code))
     for step, after in zip(steps, [*steps[1:], None], strict=True):
-        if step.opname == "STORE_DEREF" and step.argval in cells:
+        if step.opname in ("STORE_DEREF", "STORE_GLOBAL") and step.argval in around:
             yield step.argval, "assigns to"
         elif (
-            step.opname == "LOAD_DEREF"
-            and step.argval in cells
+            step.opname in ("LOAD_DEREF", "LOAD_GLOBAL")
+            and step.argval in around
             and after is not None
             and after.opname in ("LOAD_METHOD", "LOAD_ATTR")
             and after.argval in _WRITERS
-            and not isinstance(_content(cells[step.argval]), _HANDLE)
+            and not isinstance(around[step.argval], _HANDLE)
         ):
             yield step.argval, f"calls {after.argval}() of"
 
@@ -90,6 +102,7 @@ def take_modules_along(spec: FunctionSpec) -> None:
 
 def modules_to_take(target: Any) -> list[types.ModuleType]:
     """Return the modules of a function that a fresh interpreter would not find by their name."""
+    target = _unwrapped(target)
     classes = target.__mro__ if isinstance(target, type) else type(target).__mro__
     names = {getattr(target, "__module__", None), *(cls.__module__ for cls in classes)}
     modules = [sys.modules.get(name or "") for name in names if name != "__main__"]

@@ -14,6 +14,8 @@ from __future__ import annotations
 import copyreg
 import io
 import pickle
+import select
+import socket
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -42,6 +44,7 @@ __all__ = [
     "Setup",
     "Travelling",
     "framed",
+    "wait_for",
 ]
 
 # From the host.
@@ -56,6 +59,16 @@ _ID_LENGTH = 32
 def framed(kind: int, payload: bytes = b"") -> bytes:
     """Return a frame, ready to be sent."""
     return _HEADER.pack(kind, len(payload)) + payload
+
+
+def wait_for(connection: socket.socket, event: int, timeout_s: float | None) -> bool:
+    """Wait until a socket can be read or written (``POLLIN``, ``POLLOUT``); say whether it can.
+
+    Unlike ``select``, this also works for a process that has more than a thousand files open.
+    """
+    poll = select.poll()
+    poll.register(connection, event)
+    return bool(poll.poll(None if timeout_s is None else timeout_s * 1000))
 
 
 class Frames:

@@ -7,6 +7,7 @@ functions, as users expect of a process; the attendant stands at the socket.
 
 from __future__ import annotations
 
+import io
 import pickle
 import signal
 import socket
@@ -48,6 +49,8 @@ def main(fd: int) -> None:
     """Serve the parent at the other end of a socket until it says that it is over."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # what Ctrl-C means is the parent's decision
     _die_with_parent()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(line_buffering=True)  # what is printed is seen, also if it is killed
     attendant = Attendant(socket.socket(fileno=fd))
     attendant.start()
     work = _Work(Setup(*pickle.loads(attendant.inbox.get()[1])), attendant)
