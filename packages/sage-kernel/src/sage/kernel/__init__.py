@@ -35,6 +35,7 @@ from sage.kernel.api.keyed_stream import KeyedStream
 from sage.kernel.api.local_environment import LocalEnvironment, LocalStreamEnvironment
 from sage.kernel.api.remote_environment import RemoteEnvironment
 from sage.kernel.config import RetryPolicy
+from sage.kernel.operators.gather import Gathered
 from sage.kernel.runtime.context import RuntimeContext
 from sage.kernel.runtime.dead_letters import DeadLetter
 
@@ -47,6 +48,7 @@ __all__ = [
     "DeadLetter",
     "FilterFunction",
     "FlatMapFunction",
+    "Gathered",
     "Job",
     "JobResult",
     "JoinFunction",
