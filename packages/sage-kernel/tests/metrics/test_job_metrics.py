@@ -169,18 +169,34 @@ def test_rates_count_from_the_start_and_from_the_snapshot_before() -> None:
 
 
 def test_shares_say_where_the_time_of_a_task_went() -> None:
-    """Busy, idle and backpressured shares of a task add up to one."""
-    metrics = OperatorMetrics(
-        uid="m", name="m", kind="map", subtask=0, received=4, busy_s=2.0, idle_s=1.0, blocked_s=1.0
-    )
-    assert (metrics.busy_share, metrics.idle_share, metrics.backpressured_share) == (
-        0.5,
-        0.25,
-        0.25,
-    )
-    assert metrics.mean_cost_s == 0.5
+    """Busy, idle and backpressured shares are shares of the job's time, over all subtasks."""
+    tasks = [
+        OperatorMetrics(
+            uid="m", name="m", kind="map", subtask=i, received=4, busy_s=b, idle_s=1.0, blocked_s=1
+        )
+        for i, b in enumerate([2.0, 0.0])
+    ]
+    first, second = rated(tasks, 4.0, None)
+    assert (first.busy_share, first.idle_share, first.backpressured_share) == (0.5, 0.25, 0.25)
+    assert second.busy_share == 0  # the rest of its time it had ended
+    [both] = summed([first, second])
+    assert (both.busy_share, both.idle_share) == (0.25, 0.25)
+    assert (first.mean_cost_s, both.mean_cost_s) == (0.5, 0.25)
     unused = OperatorMetrics(uid="m", name="m", kind="map", subtask=0)
     assert (unused.busy_share, unused.mean_cost_s) == (0, 0)
+
+
+def test_a_call_that_is_under_way_counts_as_busy() -> None:
+    """A task that is stuck in a function shows as working before the function returns."""
+    gate = Gate()
+    env = LocalEnvironment()
+    env.from_collection([1]).for_each(lambda n: gate.wait(), name="stuck")
+    job = env.submit()
+    gate.wait_for_arrival()
+    first = job.metrics()["stuck"].busy_s
+    assert job.metrics()["stuck"].busy_s > first
+    gate.open()
+    job.wait(30)
 
 
 def test_a_slow_receiver_fills_its_channel_and_blocks_its_sender() -> None:

@@ -88,6 +88,7 @@ class OperatorMetrics:
         busy_s: Time in which its task worked; the operators of a chain share one task.
         idle_s: Time in which its task waited for input.
         blocked_s: Time in which its task waited for a slower receiver (backpressure).
+        lifetime_s: Time of the job, once for each subtask; the shares are shares of it.
         rate_per_s: Records that came in for each second of the job.
         recent_rate_per_s: The same since the metrics were asked for before.
         latency: Times of sampled records in it, in seconds, or None without ``sample_trace``.
@@ -111,6 +112,7 @@ class OperatorMetrics:
     busy_s: float = 0.0
     idle_s: float = 0.0
     blocked_s: float = 0.0
+    lifetime_s: float = 0.0
     rate_per_s: float = 0.0
     recent_rate_per_s: float = 0.0
     custom: dict[str, int] = field(default_factory=dict)
@@ -133,17 +135,17 @@ class OperatorMetrics:
 
     @property
     def busy_share(self) -> float:
-        """Share of its task's time in which the task worked, 0 to 1."""
+        """Share of the job's time in which its task worked, 0 to 1."""
         return self._share(self.busy_s)
 
     @property
     def idle_share(self) -> float:
-        """Share of its task's time in which the task waited for input, 0 to 1."""
+        """Share of the job's time in which its task waited for input, 0 to 1."""
         return self._share(self.idle_s)
 
     @property
     def backpressured_share(self) -> float:
-        """Share of its task's time in which the task waited for a slower receiver, 0 to 1."""
+        """Share of the job's time in which its task waited for a slower receiver, 0 to 1."""
         return self._share(self.blocked_s)
 
     @property
@@ -167,5 +169,4 @@ class OperatorMetrics:
         }
 
     def _share(self, part_s: float) -> float:
-        total_s = self.busy_s + self.idle_s + self.blocked_s
-        return part_s / total_s if total_s else 0.0
+        return min(part_s / self.lifetime_s, 1.0) if self.lifetime_s > 0 else 0.0

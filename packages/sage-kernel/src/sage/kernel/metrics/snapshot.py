@@ -209,6 +209,7 @@ _ADDED = (
     "busy_s",
     "idle_s",
     "blocked_s",
+    "lifetime_s",
     "rate_per_s",
     "recent_rate_per_s",
 )
@@ -236,7 +237,7 @@ def _sum(group: list[OperatorMetrics]) -> OperatorMetrics:
 def rated(
     subtasks: list[OperatorMetrics], elapsed_s: float, before: JobMetrics | None
 ) -> list[OperatorMetrics]:
-    """Add the rates to the metrics of subtasks.
+    """Add the rates, and the time that they are of, to the metrics of subtasks.
 
     Args:
         subtasks: Their counts now.
@@ -248,6 +249,7 @@ def rated(
     return [
         replace(
             metrics,
+            lifetime_s=elapsed_s,
             rate_per_s=_per_second(metrics.received, elapsed_s),
             recent_rate_per_s=_per_second(
                 metrics.received - earlier.get((metrics.uid, metrics.subtask), 0), since_s

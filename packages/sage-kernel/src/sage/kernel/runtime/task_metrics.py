@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from sage.kernel.metrics.fates import OperatorMetrics
 from sage.kernel.metrics.snapshot import EdgeMetrics, subtask_metrics
 from sage.kernel.runtime.channel import UNLIMITED, Channel
@@ -22,9 +24,10 @@ def metrics_of(task: Task) -> list[OperatorMetrics]:
             rows.append(
                 (t.uid, t.name, operator.kind, operator.one_to_one, node.statistics, index == 0)
             )
-    return subtask_metrics(
-        rows, task.subtask, task.clock.busy_s, task.clock.idle_s, task.clock.blocked_s
-    )
+    clock, since = task.clock, task.working_since
+    under_way_s = 0.0 if since is None else max(0.0, time.monotonic() - since)
+    busy_s = clock.busy_s + under_way_s
+    return subtask_metrics(rows, task.subtask, busy_s, clock.idle_s, clock.blocked_s)
 
 
 def edge_metrics_of(channel: Channel) -> EdgeMetrics:
