@@ -13,36 +13,57 @@ Example:
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sage.common.core.functions import AggregateFunction
 from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec, LiveFunction
 from sage.kernel.operators.operator import LiveOperator, Operator
-from sage.kernel.state.key_group import check_key
+from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["AGGREGATE", "AggregateOperator", "CountOperator", "KeyedState", "ReduceOperator"]
+__all__ = ["AGGREGATE", "AggregateOperator", "CountOperator", "ReduceOperator"]
 
 AGGREGATE = FunctionShape("aggregate", AggregateFunction, "add")
 MISSING: Any = object()
 
 
-class KeyedState(dict[Any, Any]):
-    """The values of the keys of one subtask; `None` is a value like any other."""
-
-
 class _LiveFold(LiveOperator):
+    """The values of the keys of one subtask: a plain dict, which is what CPython is fastest at."""
+
     def __init__(self, operator: Operator, functions: list[LiveFunction]) -> None:
         super().__init__(operator, functions)
-        self.state = KeyedState()
+        self.state: dict[Any, Any] = {}
 
 
 @dataclass(frozen=True)
-class ReduceOperator(Operator):
+class _FoldOperator(Operator):
+    """What the folds share: state by key, and a check of each key when it is first seen."""
+
+    def live(self, *, may_share: bool = True) -> _LiveFold:
+        """Make the operator of one subtask, with empty state."""
+        return _LiveFold(self, [spec.live(may_share=may_share) for spec in self.specs])
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """Write the fold, with the state bound."""
+        assert isinstance(live, _LiveFold)
+        self.write_fold(loop, live, loop.bind(live.state, "m"))
+
+    def write_fold(self, loop: Loop, live: _LiveFold, state: str) -> None:
+        """Write how one record changes ``state`` and what is emitted."""
+        raise NotImplementedError
+
+    @staticmethod
+    def new_key(loop: Loop, assignment: str) -> list[str]:
+        """Return the lines for a key that is seen for the first time."""
+        plain, check = loop.bind(PLAIN_KEY_TYPES, "p"), loop.bind(check_key, "c")
+        return [f"if type({loop.key}) not in {plain}: {check}({loop.key})", assignment]
+
+
+@dataclass(frozen=True)
+class ReduceOperator(_FoldOperator):
     """Emits a key's first record as it is, then each new value of ``reduce(value, record)``."""
 
     kind = "reduce"
@@ -53,52 +74,35 @@ class ReduceOperator(Operator):
         """The reduce function."""
         return (self.function,)
 
-    def live(self, *, may_share: bool = True) -> LiveOperator:
-        """Make the operator of one subtask, with empty state."""
-        return _LiveFold(self, [self.function.live(may_share=may_share)])
-
-    def write(self, loop: Loop, live: LiveOperator) -> None:
+    def write_fold(self, loop: Loop, live: _LiveFold, state: str) -> None:
         """``state[k] = v1 = f(state[k], v)``, or ``v`` for a new key."""
-        assert isinstance(live, _LiveFold)
-        get, state, missing, check, reduce = (
-            loop.bind(live.state.get, "g"),
-            loop.bind(live.state, "m"),
-            loop.bind(MISSING, "x"),
-            loop.bind(check_key, "c"),
-            loop.bind(live.functions[0].call),
-        )
-        record, key = loop.value, loop.key
-        value = loop.fresh()
+        get, missing = loop.bind(live.state.get, "g"), loop.bind(MISSING, "x")
+        reduce = loop.bind(live.functions[0].call)
+        record, key, value = loop.value, loop.key, loop.fresh()
         loop.line(f"{value} = {get}({key}, {missing})")
-        loop.block(f"if {value} is {missing}:", [f"{check}({key})", f"{value} = {record}"])
+        loop.block(f"if {value} is {missing}:", self.new_key(loop, f"{value} = {record}"))
         loop.block("else:", [f"{value} = {reduce}({value}, {record})"])
         loop.line(f"{state}[{key}] = {value}")
         loop.value = value
 
 
 @dataclass(frozen=True)
-class CountOperator(Operator):
+class CountOperator(_FoldOperator):
     """Emits ``(key, n)`` for the n-th record of a key."""
 
     kind = "count"
 
-    def live(self, *, may_share: bool = True) -> LiveOperator:
-        """Make the operator of one subtask, with empty state."""
-        return _LiveFold(self, [])
-
-    def write(self, loop: Loop, live: LiveOperator) -> None:
+    def write_fold(self, loop: Loop, live: _LiveFold, state: str) -> None:
         """``state[k] = n = state[k] + 1``."""
-        assert isinstance(live, _LiveFold)
-        state, check = loop.bind(live.state, "m"), loop.bind(check_key, "c")
         key, count = loop.key, loop.fresh("n")
         loop.block(f"if {key} in {state}:", [f"{count} = {state}[{key}] + 1"])
-        loop.block("else:", [f"{check}({key})", f"{count} = 1"])
+        loop.block("else:", self.new_key(loop, f"{count} = 1"))
         loop.line(f"{state}[{key}] = {count}")
         loop.assign(f"({key}, {count})")
 
 
 @dataclass(frozen=True)
-class AggregateOperator(Operator):
+class AggregateOperator(_FoldOperator):
     """Emits ``result(add(acc, record))`` for each record of a key."""
 
     kind = "aggregate"
@@ -109,32 +113,14 @@ class AggregateOperator(Operator):
         """The aggregate function."""
         return (self.function,)
 
-    def live(self, *, may_share: bool = True) -> LiveOperator:
-        """Make the operator of one subtask, with empty state."""
-        return _LiveFold(self, [self.function.live(may_share=may_share)])
-
-    def write(self, loop: Loop, live: LiveOperator) -> None:
+    def write_fold(self, loop: Loop, live: _LiveFold, state: str) -> None:
         """``state[k] = acc = add(acc, v)``, then ``v1 = result(acc)``."""
-        assert isinstance(live, _LiveFold)
         owner: Any = live.functions[0].owner
-        fold = _folded(owner.create, live.state)
-        get, state = loop.bind(fold, "g"), loop.bind(live.state, "m")
-        add, result = loop.bind(owner.add), loop.bind(owner.result)
-        accumulator = loop.fresh("a")
-        loop.line(f"{accumulator} = {add}({get}({loop.key}), {loop.value})")
-        loop.line(f"{state}[{loop.key}] = {accumulator}")
+        create, add, result = (loop.bind(f) for f in (owner.create, owner.add, owner.result))
+        key, accumulator = loop.key, loop.fresh("a")
+        loop.block(f"if {key} in {state}:", [f"{accumulator} = {state}[{key}]"])
+        loop.block("else:", self.new_key(loop, f"{accumulator} = {create}()"))
+        loop.line(f"{accumulator} = {add}({accumulator}, {loop.value})")
+        loop.line(f"{state}[{key}] = {accumulator}")
         loop.assign(f"{result}({accumulator})")
         loop.drop_if(f"{loop.value} is None", "no_output")
-
-
-def _folded(create: Callable[[], Any], state: KeyedState) -> Callable[[Any], Any]:
-    """Return a look-up that checks a new key and gives it an empty accumulator."""
-
-    def accumulator_of(key: Any) -> Any:
-        try:
-            return state[key]
-        except KeyError:
-            check_key(key)
-            return create()
-
-    return accumulator_of

@@ -20,9 +20,20 @@ from uuid import UUID
 
 from sage.kernel.errors import KeyRefusedError
 
-__all__ = ["KEY_GROUPS", "KeyRouter", "check_key", "key_group", "refused_key", "subtask_of_group"]
+__all__ = [
+    "KEY_GROUPS",
+    "PLAIN_KEY_TYPES",
+    "KeyRouter",
+    "check_key",
+    "key_group",
+    "refused_key",
+    "subtask_of_group",
+]
 
 KEY_GROUPS = 128
+
+# Types all of whose values can be keys; of the others a value has to be looked at.
+PLAIN_KEY_TYPES = frozenset({str, bytes, int, bool, date, datetime, UUID})
 
 
 def key_group(key: Any) -> int:
