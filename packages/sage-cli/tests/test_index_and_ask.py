@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
+import os
+import subprocess
+import sys
 
 import pytest
 
@@ -143,13 +147,60 @@ def test_garbage_beside_good_documents_is_named_and_the_rest_is_indexed(sage, do
     assert sage("ask", "When does iron rust?").code == 0
 
 
-def test_an_unreadable_file_is_named(sage, docs):
-    """A link to nowhere or a file without permission is told with its name."""
-    (docs / "locked.txt").symlink_to(docs / "locked.txt")
+def test_what_cannot_be_read_is_named_and_the_rest_is_indexed(sage, docs):
+    """A link to nothing, a link to itself and a pipe are told by name, in words."""
+    (docs / "gone.md").symlink_to(docs / "nowhere.md")
+    (docs / "loop.md").symlink_to(docs / "loop.md")
+    os.mkfifo(docs / "pipe.txt")
     outcome = sage("index", docs, "--json")
     assert outcome.code == 0
-    failed = {failure["source"].rpartition("/")[2] for failure in outcome.json["failed"]}
-    assert failed <= {"locked.txt"}
+    told = {f["source"].rpartition("/")[2]: f["reason"] for f in outcome.json["failed"]}
+    assert told.keys() == {"gone.md", "loop.md", "pipe.txt"}
+    assert "nowhere.md" in told["gone.md"]
+    assert "not a regular file" in told["pipe.txt"]
+    assert sage("ask", "When does iron rust?").code == 0
+    assert "3 documents were not indexed" in sage("index", docs).err
+
+
+def without_privileges():
+    """Give up, from the next exec on, what lets root read every file."""
+    if os.geteuid() == 0:
+        drop_from_bounding_set, override_permissions, search_and_read = 24, 1, 2
+        prctl = ctypes.CDLL(None, use_errno=True).prctl
+        for capability in (override_permissions, search_and_read):
+            if prctl(drop_from_bounding_set, capability, 0, 0, 0):
+                raise OSError(ctypes.get_errno(), "prctl")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
+def test_a_file_without_permission_is_named_and_its_old_version_answers(docs, tmp_path):
+    """The run says which file it may not read, and what was indexed of it before is kept."""
+    environment = {**os.environ, "SAGE_HOME": str(tmp_path / "home"), "COLUMNS": "100"}
+
+    def sage(*arguments):
+        return subprocess.run(
+            [sys.executable, "-m", "sage.cli", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            env=environment,
+            timeout=120,
+            preexec_fn=without_privileges,
+        )
+
+    options = ("--model", "mock:32", "--store", "numpy")
+    assert sage("index", docs, *options).returncode == 0
+    (docs / "iron.txt").chmod(0)
+    again = sage("index", docs)
+    assert again.returncode == 0
+    assert "no permission to read" in again.stderr
+    assert "iron.txt" in again.stderr
+    assert "the version indexed before still answers" in again.stderr
+    assert "rusts" in sage("ask", "When does iron rust in wet air?").stdout
+
+    alone = sage("index", docs / "iron.txt", "--collection", "new", *options)
+    assert alone.returncode == 1
+    assert "no permission to read" in alone.stderr
+    assert "Traceback" not in alone.stderr
 
 
 def test_another_model_is_refused_by_name(sage, indexed):

@@ -64,14 +64,17 @@ def test_links_do_not_lead_out_of_the_directory(
 
 
 def test_what_only_looks_like_a_document_is_not_passed_over(tree: Path) -> None:
-    """A link to nothing and a pipe are yielded, and reading them says what they are."""
+    """Links to nothing or themselves and pipes are yielded; reading them says what they are."""
     (tree / "dangling.md").symlink_to(tree / "nowhere.md")
+    (tree / "loop.md").symlink_to(tree / "loop.md")
     os.mkfifo(tree / "pipe.md")
-    assert found(tree, ["*.md"]) == ["b.md", "dangling.md", "pipe.md", "z.md"]
+    assert found(tree, ["*.md"]) == ["b.md", "dangling.md", "loop.md", "pipe.md", "z.md"]
     with pytest.raises(DataError, match="no such file"):
         fingerprint(tree / "dangling.md")
     with pytest.raises(DataError, match="not a regular file"):
         fingerprint(tree / "pipe.md")
+    with pytest.raises(DataError, match=r"loop\.md"):
+        fingerprint(tree / "loop.md")
 
 
 def test_a_single_file_is_its_own_directory(tree: Path) -> None:

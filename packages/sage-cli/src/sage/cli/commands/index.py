@@ -21,7 +21,8 @@ __all__ = ["index"]
 
 def index(
     directory: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The directory with the documents.")
+        Path,
+        typer.Argument(metavar="DIR", readable=False, help="The directory with the documents."),
     ],
     collection: CollectionOption = "default",
     home: HomeOption = None,

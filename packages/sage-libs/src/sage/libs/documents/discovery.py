@@ -57,7 +57,7 @@ def find_documents(
             f"no such directory: {os.fspath(root)!r}", hint="check the path", path=os.fspath(root)
         )
     wanted = None if patterns is None else [_compiled(pattern) for pattern in patterns]
-    real_top = top.resolve()
+    real_top = os.path.realpath(top)
     for path in _walk(top):
         if wanted is None:
             chosen = path.suffix.lower() in SUPPORTED_SUFFIXES
@@ -82,8 +82,9 @@ def _walk(top: Path) -> Iterator[Path]:
             raise read_problem(path, error) from error
 
 
-def _stays_below(path: Path, real_top: Path) -> bool:
-    if not path.is_symlink() or path.resolve().is_relative_to(real_top):
+def _stays_below(path: Path, real_top: str) -> bool:
+    # Not Path.resolve, which raises RuntimeError at a link that leads back to itself.
+    if not path.is_symlink() or Path(os.path.realpath(path)).is_relative_to(real_top):
         return True
     _log.warning("left out %s: it links to a file outside of %s", path, real_top)
     return False

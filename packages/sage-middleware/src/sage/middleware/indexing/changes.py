@@ -82,7 +82,7 @@ def find_changes(
     """
     from sage.libs.documents.discovery import find_documents
 
-    top = Path(root).expanduser().resolve()
+    top = Path(os.path.realpath(Path(root).expanduser()))
     if not top.exists():
         raise DataError(f"no such directory: {str(root)!r}", hint="check the path", path=str(root))
     files: list[FoundFile] = []
