@@ -145,6 +145,16 @@ def test_a_side_output_is_followed() -> None:
     assert [hop.operator for hop in even.hops] == ["source", "split", "even"]
 
 
+def test_an_unread_side_output_is_emitted_all_the_same() -> None:
+    """The fate in a trace is the one that is counted, also where nothing reads the output."""
+    env = traced()
+    main = env.from_collection([1], name="source").process(_Split, name="split")
+    main.sink(CollectingSink(), name="sink")
+    result = env.execute()
+    assert route(result.traces[0])[1:] == [("split", "emitted", 0)]
+    assert result.metrics["split"].emitted == 1
+
+
 def test_a_loop_is_followed_round_and_a_route_is_bounded() -> None:
     """Each round is a hop more, but a record that goes round for ever makes no endless trace."""
     env = traced()
