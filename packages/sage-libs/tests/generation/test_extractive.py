@@ -47,6 +47,25 @@ def test_it_quotes_in_order_with_numbers(generator: ExtractiveGenerator) -> None
     assert answer.passages == PASSAGES
 
 
+def test_a_sentence_that_points_back_is_quoted_with_the_one_before() -> None:
+    """Nobody knows what "It" is without it; the limit holds, and another heading is no context."""
+    passage = Passage(
+        "Cats sleep. The samovar is a Russian kettle. It heats water with charcoal.\n\n"
+        "# Other\n\nIt melts snow with charcoal and heats water.",
+        doc_id="a",
+    )
+
+    def quoted(limit: int) -> str:
+        embedder = MockTextEmbedder(fixed_dim=256)
+        generator = ExtractiveGenerator(embedder=embedder, preface="", max_sentences=limit)
+        return generator.generate(prompt("What heats water with charcoal?", passage)).text
+
+    assert quoted(2) == "The samovar is a Russian kettle. It heats water with charcoal. [1]"
+    assert quoted(1) == "It heats water with charcoal. [1]"
+    assert "It melts snow with charcoal and heats water." in quoted(3)
+    assert "Cats" not in quoted(3)
+
+
 def test_a_citation_points_at_the_line_of_the_quote(generator: ExtractiveGenerator) -> None:
     """The place is the quoted line, not the first line of the passage."""
     answer = generator.generate(prompt("When does water boil?", *PASSAGES))

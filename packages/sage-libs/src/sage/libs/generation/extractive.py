@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -24,6 +25,10 @@ NO_PASSAGES = "There are no passages to answer from."
 # A further sentence is worth quoting only if it matches nearly as well as the best one. (Scores
 # will not do: scaled over two candidates, one is always 0.)
 _NEAR_BEST = 0.85
+
+_POINTS_BACK = re.compile(
+    r"(?:It|Its|This|That|These|Those|They|Their|He|His|She|Her)\b|它|他|她|这"
+)
 
 
 @configurable
@@ -106,7 +111,7 @@ class ExtractiveGenerator:
             self._embedder = load_embedder(self.model)
         sentences = quotable_sentences(prompt.passages)
         ranked = rank_sentences(prompt.query.text, sentences, self._embedder)
-        chosen = self._chosen(ranked)
+        chosen = self._chosen(ranked, sentences)
         detail["sentences"] = len(sentences)
         detail["best_match"] = round(max((s.match for s in ranked), default=0.0), 3)
         if not chosen:
@@ -116,12 +121,40 @@ class ExtractiveGenerator:
             text = f"{self.preface}\n{text}"
         return text, _citations(chosen, prompt.passages)
 
-    def _chosen(self, ranked: Sequence[Scored]) -> list[Quotable]:
+    def _chosen(self, ranked: Sequence[Scored], sentences: Sequence[Quotable]) -> list[Quotable]:
         """Return the sentences to quote, in the order in which they stand."""
         matching = [s for s in ranked if s.match >= self.min_match]
         best = max((s.match for s in matching), default=0.0)
         near = [s.sentence for s in matching if s.match >= _NEAR_BEST * best]
-        return sorted(near[: self.max_sentences], key=lambda sentence: sentence.order)
+        return sorted(
+            _with_referents(near[: self.max_sentences], sentences, self.max_sentences),
+            key=lambda sentence: sentence.order,
+        )
+
+
+def _with_referents(
+    chosen: Sequence[Quotable], sentences: Sequence[Quotable], limit: int
+) -> list[Quotable]:
+    """Add to a sentence that begins with "It ..." the one before it, which says what "it" is.
+
+    Where that makes too many, the least of the others goes; the best sentence always stays.
+
+    Args:
+        chosen: Sentences to quote, best first.
+        sentences: All sentences, by their order.
+        limit: The most to return.
+    """
+    kept: list[Quotable] = []
+    for sentence in chosen:
+        wanted = [sentence]
+        if _POINTS_BACK.match(sentence.text) and sentence.order > 0:
+            before = sentences[sentence.order - 1]
+            same_place = (before.number, before.heading) == (sentence.number, sentence.heading)
+            wanted += [before] if same_place else []
+        new = [s for s in wanted if s not in kept]
+        if not kept or len(kept) + len(new) <= limit:
+            kept += new
+    return kept[: max(limit, 1)]
 
 
 def _text(chosen: Sequence[Quotable]) -> str:
