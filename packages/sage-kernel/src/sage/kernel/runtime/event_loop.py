@@ -8,6 +8,7 @@ woken. The task is woken once for all the outcomes that have gathered since it l
 from __future__ import annotations
 
 import asyncio
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable, Coroutine
@@ -19,6 +20,9 @@ from sage.kernel.runtime.channel import Batch, Mailbox, Wake
 from sage.kernel.runtime.hosts import Outcome
 
 __all__ = ["AsyncHost", "EventLoop"]
+
+_logger = logging.getLogger(__name__)
+_PATIENCE_S = 3.0
 
 
 class EventLoop:
@@ -53,10 +57,17 @@ class EventLoop:
         """Cancel what still runs and stop the loop."""
         if self._loop is None or self._thread is None:
             return
-        asyncio.run_coroutine_threadsafe(_cancel_all(), self._loop).result(5)
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(5)
-        self._loop.close()
+        ended = asyncio.run_coroutine_threadsafe(_cancel_all(_PATIENCE_S), self._loop)
+        try:
+            left = ended.result(_PATIENCE_S + 1)
+        except TimeoutError:
+            left = 1  # a call that never awaits has the loop to itself
+        if left:
+            _logger.warning("%d async calls do not end when cancelled; they are abandoned", left)
+        else:
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join(5)
+            self._loop.close()
         self._loop = None
 
 
@@ -69,13 +80,18 @@ def _new_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-async def _cancel_all() -> None:
-    mine = asyncio.current_task()
-    others = [task for task in asyncio.all_tasks() if task is not mine]
-    for task in others:
-        task.cancel()
-    await asyncio.gather(*others, return_exceptions=True)
-    await asyncio.get_running_loop().shutdown_asyncgens()
+async def _cancel_all(patience_s: float) -> int:
+    """Cancel every task, again if need be, and return how many do not end."""
+    loop = asyncio.get_running_loop()
+    deadline = loop.time() + patience_s
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    while others and loop.time() < deadline:
+        for task in others:
+            task.cancel()
+        _, others = await asyncio.wait(others, timeout=0.05)
+    if not others:
+        await loop.shutdown_asyncgens()
+    return len(others)
 
 
 class AsyncHost:
