@@ -129,7 +129,7 @@ _RETURNING = ("map", "map_async", "comap")
 
 
 def subtask_metrics(
-    chain: Iterable[tuple[str, str, str, bool, OperatorStatistics, bool]],
+    chain: Iterable[tuple[str, str, str, bool, OperatorStatistics, bool, int]],
     subtask: int,
     busy_s: float,
     idle_s: float = 0.0,
@@ -139,7 +139,7 @@ def subtask_metrics(
 
     Args:
         chain: For each operator, in order: uid, name, kind, whether it is one to one, its counts,
-            and whether it is the first of its loop.
+            whether it is the first of its loop, and how many records it holds.
         subtask: Which subtask.
         busy_s: Time in which the task worked.
         idle_s: Time in which it waited for input.
@@ -147,7 +147,7 @@ def subtask_metrics(
     """
     derived = []
     sent_before = 0
-    for uid, name, kind, one_to_one, counts, is_first in chain:
+    for uid, name, kind, one_to_one, counts, is_first, kept in chain:
         received = counts.entered if is_first else sent_before
         lost = counts.filtered + counts.late + counts.skipped + counts.dead_lettered + counts.failed
         if kind == "source":
@@ -155,8 +155,10 @@ def subtask_metrics(
             no_output = held = 0
         else:
             no_output = counts.no_output + counts.empty
-            held = counts.pending + counts.failed
-            emitted = received - lost - no_output
+            # What it holds is known now, its counts as of its last batch.
+            kept = max(0, min(kept, received - lost - no_output))
+            held = counts.pending + counts.failed + kept
+            emitted = received - lost - no_output - kept
             sent = (emitted if one_to_one else counts.produced) + counts.flushed
         derived.append(
             OperatorMetrics(

@@ -62,7 +62,7 @@ class LiveGather(LiveOperator):
     @property
     def held(self) -> int:
         """How many results wait for the rest of their group."""
-        return sum(len(group) for group in self._groups.values())
+        return sum(len(group) for group in list(self._groups.values()))
 
     def add(self, key: Any, record: Any) -> Iterable[Gathered]:
         """Take a result; return its group if that is complete."""

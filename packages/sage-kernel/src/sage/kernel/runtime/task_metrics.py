@@ -17,13 +17,12 @@ def metrics_of(task: Task) -> list[OperatorMetrics]:
     rows = []
     if task.source is not None:
         t = task.source.transformation
-        rows.append((t.uid, t.name, "source", True, task.source.statistics, True))
+        rows.append((t.uid, t.name, "source", True, task.source.statistics, True, 0))
     for segment in task.chain.segments:
         for index, node in enumerate(segment.nodes):
             t, operator = node.transformation, node.live.operator
-            rows.append(
-                (t.uid, t.name, operator.kind, operator.one_to_one, node.statistics, index == 0)
-            )
+            how = (operator.kind, operator.one_to_one)
+            rows.append((t.uid, t.name, *how, node.statistics, index == 0, node.live.held))
     clock, since = task.clock, task.working_since
     under_way_s = 0.0 if since is None else max(0.0, time.monotonic() - since)
     busy_s = clock.busy_s + under_way_s
