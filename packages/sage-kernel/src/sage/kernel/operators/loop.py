@@ -108,6 +108,11 @@ class Loop:
         """
         return self.riders["key"]
 
+    @property
+    def has_inner_loops(self) -> bool:
+        """Whether one record may become many."""
+        return bool(self._nesting)
+
     def enter(self, index: int) -> None:
         """Start the lines of operator ``index``; its input is the current value."""
         self.index = index

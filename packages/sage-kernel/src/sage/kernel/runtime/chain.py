@@ -10,6 +10,7 @@ buffer; where an operator raised, the loop went on behind the failing record, in
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import length_hint
@@ -72,12 +73,14 @@ class Segment:
         layouts: For each input of the first operator, the riders that come in.
         main: Where results go, or None after a sink.
         sides: Where side outputs go.
+        relieve: Sends on what waits in the outlets, in the middle of a batch; set by the chain.
     """
 
     nodes: list[Node]
     layouts: tuple[tuple[str, ...], ...] = ((),)
     main: Outlet | None = None
     sides: list[Outlet] = field(default_factory=list)
+    relieve: Callable[[], None] | None = None
     _loops: dict[tuple[int, int], CompiledLoop] = field(default_factory=dict)
 
     def loop(self, start: int = 0, input_index: int = 0) -> CompiledLoop:
@@ -91,6 +94,8 @@ class Segment:
                 layout=self.layout_at(start, input_index),
                 input_index=input_index,
                 out=self.main.columns if self.main is not None else None,
+                relieve=self.relieve,
+                most_waiting=self.most_waiting,
             )
         return loop
 
@@ -100,6 +105,12 @@ class Segment:
         for node in self.nodes[:start]:
             layout = node.live.operator.layout_after(layout)
         return layout
+
+    @property
+    def most_waiting(self) -> int:
+        """How many results may wait before they are sent on, also in the middle of a batch."""
+        edges = self.main.edges if self.main is not None else []
+        return max(256, *(edge.batch_size for edge in edges)) if edges else 1024
 
     @property
     def outlets(self) -> list[Outlet]:
@@ -130,6 +141,8 @@ class Chain:
         self._dead_letter = dead_letter
         self._interrupted = interrupted
         self.segments = list(_walk(root))
+        for segment in self.segments:
+            segment.relieve = functools.partial(self._relieve, segment)
         self.edges = [e for s in self.segments for outlet in s.outlets for e in outlet.edges]
         self.nodes = [node for segment in self.segments for node in segment.nodes]
 
@@ -243,6 +256,13 @@ class Chain:
             for child in outlet.children:
                 self._run(child, batch)
 
+    def _relieve(self, segment: Segment) -> None:
+        """Send on what waits before its batch has ended, so that one record cannot fill memory."""
+        self._deliver(segment)
+        for edge in self.edges:
+            if edge.waiting >= edge.batch_size:
+                edge.flush()
+
     def _finish_node(self, segment: Segment, index: int, node: Node) -> None:
         with _Naming(node, "finish()"):
             results = node.live.finish()
@@ -264,6 +284,9 @@ class Chain:
             if record is end:
                 return
             self._emit_one(segment, index, node, record)
+            main = segment.main
+            if main is not None and len(main.columns.values) >= segment.most_waiting:
+                self._relieve(segment)
 
     def _emit_one(self, segment: Segment, index: int, node: Node, record: Any) -> None:
         node.statistics.flushed += 1

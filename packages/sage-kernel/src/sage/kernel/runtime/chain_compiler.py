@@ -97,6 +97,8 @@ def compile_loop(
     layout: tuple[str, ...],
     input_index: int = 0,
     out: Columns | None,
+    relieve: Callable[[], None] | None = None,
+    most_waiting: int = 1024,
 ) -> CompiledLoop:
     """Compile operators into one loop.
 
@@ -106,6 +108,8 @@ def compile_loop(
         layout: The riders that come in beside each value.
         input_index: Which of several inputs of the first operator this loop works off.
         out: Where results go, or None if the last operator is a sink.
+        relieve: Called when one record became so many that ``out`` must be sent on before it ends.
+        most_waiting: How many that is.
     """
     loop = Loop(layout=layout, input_index=input_index)
     for index, live in enumerate(operators):
@@ -116,6 +120,9 @@ def compile_loop(
         loop.line(f"{loop.bind(out.values.append, 'out')}({loop.value})")
         for name, rider in zip(out.layout, out.riders, strict=True):
             loop.line(f"{loop.bind(rider.append, 'out')}({loop.riders.get(name)})")
+        if relieve is not None and loop.has_inner_loops:
+            test = f"len({loop.bind(out.values, 'o')}) >= {most_waiting}"
+            loop.block(f"if {test}:", [f"{loop.bind(relieve)}()"])
     source = loop.finished(statistics.__getitem__)
     make = _factory(source.text)
     return CompiledLoop(source, make(**source.bound))
