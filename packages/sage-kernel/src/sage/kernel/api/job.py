@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -15,6 +17,7 @@ from sage.kernel.runtime.run_state import RunState
 
 if TYPE_CHECKING:
     from sage.kernel.graph.stream_graph import StreamGraph
+    from sage.kernel.metrics.alert import AlertState, Receiver
     from sage.kernel.metrics.prometheus import MetricsServer
     from sage.kernel.metrics.trace import Trace, Tracer
     from sage.kernel.runtime.dead_letters import DeadLetter
@@ -151,11 +154,15 @@ class Job:
 
         ``recent_rate_per_s`` counts from the call before, whoever made it.
         """
+        self._metrics_before = self._metrics_since(self._metrics_before)
+        return self._metrics_before
+
+    def _metrics_since(self, before: JobMetrics | None) -> JobMetrics:
         run, tracer = self._run, self._tracer
         ended = run.ended_at or time.time()
         elapsed_s = ended - run.started_at if run.started_at else 0.0
-        subtasks = rated(run.subtask_metrics(), elapsed_s, self._metrics_before)
-        metrics = JobMetrics(
+        subtasks = rated(run.subtask_metrics(), elapsed_s, before)
+        return JobMetrics(
             job=self.name,
             status=self.status,
             elapsed_s=elapsed_s,
@@ -165,8 +172,40 @@ class Job:
             latency=tracer.latency if tracer is not None else None,
             traces_dropped=tracer.dropped if tracer is not None else 0,
         )
-        self._metrics_before = metrics
-        return metrics
+
+    def alert(self, rule: str, to: str | Receiver = "log", *, every_s: float = 1.0) -> None:
+        """Tell somebody when a metric has crossed a limit for some time, while the job runs.
+
+        Args:
+            rule: ``METRIC [of OPERATOR] COMPARISON NUMBER [for TIME]``, such as
+                ``"p95_latency_s > 2 for 60s"``; see `sage.kernel.metrics.alert.AlertRule`.
+            to: ``"log"`` for the logger ``sage.job``, the URL of a webhook, which gets the alert
+                as JSON, or a function, which is called with it on a thread of its own.
+            every_s: How often to look, in seconds; and once more at the end of the job.
+
+        Raises:
+            ConfigError: if the rule or the receiver is none, or the job has no such metric.
+        """
+        from sage.kernel.metrics.alert import AlertRule, AlertState, receiver_of
+
+        state, receiver = AlertState(AlertRule.parse(rule)), receiver_of(to)
+        state.rule.check_fits(self._metrics_since(None))
+        watch = functools.partial(self._watch, state, receiver, every_s)
+        threading.Thread(target=watch, name="sage-alert", daemon=True).start()
+
+    def _watch(self, state: AlertState, receiver: Receiver, every_s: float) -> None:
+        metrics: JobMetrics | None = None
+        ended = False
+        while not ended:
+            ended = self._run.join(every_s)
+            metrics = self._metrics_since(metrics)
+            alert = state.check(metrics, time.monotonic())
+            if alert is None:
+                continue
+            try:
+                receiver(alert)
+            except Exception:  # a webhook that is down must not end the watch
+                logging.getLogger("sage.job").exception("alert could not be delivered: %s", alert)
 
     def serve_metrics(self, port: int = 0) -> MetricsServer:
         """Serve the metrics to Prometheus at ``http://127.0.0.1:<port>/metrics``, until closed.
