@@ -43,21 +43,29 @@ class Door:
 
     def __init__(self, path: Path) -> None:
         self.path = str(path)
+        self._held: int | None = None
 
     def wait(self) -> None:
         """Wait, in the actor. Opening a pipe blocks until its other end is opened too."""
-        Path(self.path).read_bytes()
+        os.close(os.open(self.path, os.O_RDONLY))
 
     def open(self) -> None:
         """Let through, in the test, who waits or comes."""
-        Path(self.path).write_bytes(b"")
+        self._held = os.open(self.path, os.O_RDWR)
+
+    def remove(self) -> None:
+        """Close the file, in the test."""
+        if self._held is not None:
+            os.close(self._held)
 
 
 @pytest.fixture
-def door(tmp_path: Path) -> Door:
+def door(tmp_path: Path) -> Iterator[Door]:
     """A closed door."""
     os.mkfifo(tmp_path / "door")
-    return Door(tmp_path / "door")
+    door = Door(tmp_path / "door")
+    yield door
+    door.remove()
 
 
 @pytest.fixture

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -25,12 +26,25 @@ def test_a_sink_that_closes_over_a_list_is_refused() -> None:
         env.execute()
 
 
-def test_a_lambda_that_adds_to_a_list_is_refused() -> None:
-    """The same, one call deeper."""
+GLOBAL: dict[int, bool] = {}
+
+
+def sinks_into_containers() -> list[Callable[[int], Any]]:
     got: list[int] = []
+    seen: set[int] = set()
+
+    def stores(record: int) -> None:
+        GLOBAL[record] = True
+
+    return [lambda record: got.append(record), seen.add, lambda r: seen.add(r), stores]
+
+
+@pytest.mark.parametrize("sink", sinks_into_containers())
+def test_a_sink_that_fills_a_container_is_refused(sink: Callable[[int], Any]) -> None:
+    """The same, one call deeper, for other containers, and for global ones."""
     env = RemoteEnvironment("refused")
-    env.from_collection([1]).sink(lambda record: got.append(record))
-    with pytest.raises(FunctionError, match=r"got(.|\n)*collect\(\)"):
+    env.from_collection([1]).sink(sink)
+    with pytest.raises(FunctionError, match=r"(got|set|seen|GLOBAL)(.|\n)*collect\(\)"):
         env.execute()
 
 
@@ -77,17 +91,16 @@ def test_resources_that_are_no_amount_are_refused(resources: dict[str, Any]) -> 
         numbers.map(abs, name="sized", resources=resources).collect()
 
 
-def test_a_result_sink_holds_a_few_chunks_at_most() -> None:
+def test_a_result_sink_holds_a_bounded_number_of_records() -> None:
     """Whoever writes waits for the driver, so that memory stays bounded."""
     sink = ResultSink()
-    most = sink.CHUNK * (sink.MOST_CHUNKS + 1)
+    most = sink.MOST
     written = []
 
     def write() -> None:
         for record in range(2 * most):
             sink.write(record)
             written.append(record)
-        sink.flush()
         sink.close()
 
     writer = threading.Thread(target=write)

@@ -168,6 +168,18 @@ def nowhere(record: Any) -> None:
     """Write nothing."""
 
 
+def test_what_is_printed_is_printed_here(
+    remote: Callable[..., Environment], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Sinks that print are for people at this terminal, not for an actor's log file."""
+    env = remote()
+    numbers = env.from_collection([1, 2])
+    numbers.print("n = ")
+    numbers.map(lambda n: -n).sink(print)
+    env.execute()
+    assert sorted(capsys.readouterr().out.splitlines()) == ["-1", "-2", "n = 1", "n = 2"]
+
+
 class Registry:
     """A service that knows how often it was made in this process."""
 

@@ -116,6 +116,8 @@ class SinkHandle:
 
 
 class _Printer(fn.SinkFunction[Any]):
+    prints = True  # a runtime in other processes has the records printed in this one
+
     def __init__(self, prefix: str) -> None:
         self._prefix = prefix
 

@@ -2,7 +2,9 @@
 
 A function travels as a copy. That is an error waiting to be found where it *writes* to something
 outside itself (``got.append``, a ``nonlocal``): the copy's list would fill and nobody would see it.
-What is only read, a table in a closure say, travels well.
+What is only read, a table in a closure say, travels well. A sink is looked at more closely, because
+it has no other reason to fill a container that it did not make: there globals count too, which in a
+map may well be a cache.
 """
 
 from __future__ import annotations
@@ -12,11 +14,13 @@ import functools
 import importlib.machinery
 import sys
 import types
+from collections import deque
 from collections.abc import Iterator
+from queue import Queue, SimpleQueue
 from typing import Any
 
 from sage.kernel.errors import FunctionError
-from sage.kernel.operators.function_spec import FunctionSpec
+from sage.kernel.operators.function_spec import SINK, FunctionSpec
 
 __all__ = ["check_portable", "modules_to_take", "not_portable", "take_modules_along"]
 
@@ -25,6 +29,8 @@ _HINT = (
 )
 _HERE = "with executor='process'"
 _WRITERS = {"append", "appendleft", "extend", "insert", "put", "put_nowait", "send", "write"}
+_FILLERS = _WRITERS | {"add", "update", "setdefault"}
+_CONTAINERS = (list, set, dict, deque, bytearray, Queue, SimpleQueue)
 _HANDLE = (int, str, bytes, tuple, frozenset, types.ModuleType, type, type(None))
 
 
@@ -45,12 +51,13 @@ def check_portable(spec: FunctionSpec, where: str = _HERE) -> None:
     """
     target = _unwrapped(spec.target)
     if isinstance(target, types.BuiltinMethodType):
-        if target.__name__ in _WRITERS and not isinstance(target.__self__, _HANDLE):
+        if target.__name__ in _FILLERS and not isinstance(target.__self__, _HANDLE):
             owner = type(target.__self__).__name__
             why = f"it would call {target.__name__}() of a copy of the {owner} it is bound to"
             raise not_portable(spec, why, where)
     elif isinstance(target, types.FunctionType):
-        for name, doing in _writes(target):
+        found = [*_writes(target), *(_fills(target) if spec.shape is SINK else ())]
+        for name, doing in found:
             why = f"it {doing} {name!r}, of which a worker has only a copy"
             raise not_portable(spec, why, where)
 
@@ -83,6 +90,25 @@ def _writes(function: types.FunctionType) -> Iterator[tuple[str, str]]:
             and not isinstance(around[step.argval], _HANDLE)
         ):
             yield step.argval, f"calls {after.argval}() of"
+
+
+def _fills(function: types.FunctionType) -> Iterator[tuple[str, str]]:
+    """Yield the containers around a function, global ones too, that it adds to."""
+    around = dict(function.__globals__)
+    cells = zip(function.__code__.co_freevars, function.__closure__ or (), strict=True)
+    around.update((name, _content(cell)) for name, cell in cells)
+    steps = list(dis.get_instructions(function.__code__))
+    for index, step in enumerate(steps):
+        if step.opname not in ("LOAD_DEREF", "LOAD_GLOBAL") or step.argval not in around:
+            continue
+        if not isinstance(around[step.argval], _CONTAINERS):
+            continue
+        behind = steps[index + 1 : index + 3]
+        first = behind[0] if behind else step
+        if first.opname in ("LOAD_METHOD", "LOAD_ATTR") and first.argval in _FILLERS:
+            yield step.argval, f"calls {first.argval}() of"
+        elif behind and behind[-1].opname == "STORE_SUBSCR":
+            yield step.argval, "stores into"
 
 
 def _content(cell: Any) -> Any:

@@ -90,10 +90,9 @@ class TaskActor:
         """Take a batch, or the end of an input, from another actor."""
         return self._wiring.deliver(key, values, riders)
 
-    def fetch(self) -> tuple[list[Any], bool]:
-        """Return records that ``collect()`` waits for, and whether they are the last."""
-        sink = self._result_sink
-        return sink.fetch() if sink is not None else ([], True)
+    def fetch(self, uid: str) -> tuple[list[Any], bool]:
+        """Return records that a sink sends home, and whether they are the last."""
+        return self._result_sinks[uid].fetch()
 
     def join(self) -> Report:
         """Wait for the task's end and report."""
@@ -121,8 +120,8 @@ class TaskActor:
         """Stop as soon as the user function that is being called has returned."""
         self._made.cancel()
         self._wiring.close()
-        if self._result_sink is not None:
-            self._result_sink.abandon()
+        for sink in self._result_sinks.values():
+            sink.abandon()
 
     @property
     def _made(self) -> LocalRun:
@@ -130,12 +129,13 @@ class TaskActor:
         return self._run
 
     @property
-    def _result_sink(self) -> ResultSink | None:
-        for node in self._made.tasks[0].nodes:
-            for function in node.live.functions:
-                if isinstance(function.owner, ResultSink):
-                    return function.owner
-        return None
+    def _result_sinks(self) -> dict[str, ResultSink]:
+        return {
+            node.transformation.uid: function.owner
+            for node in self._made.tasks[0].nodes
+            for function in node.live.functions
+            if isinstance(function.owner, ResultSink)
+        }
 
     @staticmethod
     def _letters(run: LocalRun) -> bytes:

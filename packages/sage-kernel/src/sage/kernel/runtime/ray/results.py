@@ -1,32 +1,40 @@
-"""Brings the records of ``collect()`` home, in chunks, never more than a few of them waiting."""
+"""Brings records home to the driver: what ``collect()`` gathers and what ``print()`` shows."""
 
 from __future__ import annotations
 
-import queue
+import threading
+from collections import deque
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 from sage.common.core.functions import SinkFunction
+from sage.kernel.graph.job_graph import JobGraph, JobVertex
+from sage.kernel.graph.transformation import Transformation
+from sage.kernel.operators.function_spec import SINK, FunctionSpec
+from sage.kernel.operators.sink import SinkOperator
 
-__all__ = ["ResultSink"]
+__all__ = ["ResultSink", "printing_at_home"]
 
 
 class ResultSink(SinkFunction[Any]):
     """A sink in an actor whose records are fetched by the driver.
 
-    The instance that the driver has holds the list that they go to; what travels to the actor, or
-    is copied there, is an empty one.
+    The instance that the driver has knows where they go; what travels to the actor, or is copied
+    there, only holds them until they are fetched, no more than `MOST` at a time.
 
     Args:
-        records: Where records go in the driver.
+        receive: Takes a list of records, in the driver.
     """
 
-    CHUNK = 4096
-    MOST_CHUNKS = 4
+    MOST = 16_384
+    _LOOK_S = 0.1
 
-    def __init__(self, records: list[Any] | None = None) -> None:
-        self.records = records
-        self._chunk: list[Any] = []
-        self._full: queue.Queue[list[Any]] = queue.Queue(self.MOST_CHUNKS)
+    def __init__(self, receive: Callable[[list[Any]], object] | None = None) -> None:
+        self.receive = receive
+        self._waiting: deque[Any] = deque()
+        self._arrived = threading.Event()
+        self._fetched = threading.Event()
         self._ended = False
         self._abandoned = False
 
@@ -34,36 +42,70 @@ class ResultSink(SinkFunction[Any]):
         return ResultSink, ()
 
     def write(self, record: Any) -> None:
-        """Add a record; wait while the driver is behind."""
-        self._chunk.append(record)
-        if len(self._chunk) >= self.CHUNK:
-            self.flush()
-
-    def flush(self) -> None:
-        """Let the driver have what is there."""
-        while self._chunk and not self._abandoned:
-            try:
-                self._full.put(self._chunk, timeout=0.1)
-                self._chunk = []
-            except queue.Full:
-                continue
+        """Hold a record; wait while the driver is behind."""
+        self._waiting.append(record)
+        if not self._arrived.is_set():
+            self._arrived.set()
+        while len(self._waiting) >= self.MOST and not self._abandoned:
+            self._fetched.clear()
+            if len(self._waiting) >= self.MOST:  # still: else the event may have come and gone
+                self._fetched.wait(self._LOOK_S)
 
     def close(self) -> None:
         """Nothing more will come."""
         self._ended = True
+        self._arrived.set()
 
     def abandon(self) -> None:
         """Wait for the driver no longer."""
         self._abandoned = True
+        self._fetched.set()
 
     def fetch(self, wait_s: float = 0.2) -> tuple[list[Any], bool]:
         """Return what is there, waiting a moment if nothing is, and whether that was all."""
-        ended = self._ended or self._abandoned  # before looking: what came last is still fetched
-        records: list[Any] = []
-        try:
-            records += self._full.get_nowait() if ended else self._full.get(timeout=wait_s)
-            for _ in range(self.MOST_CHUNKS):
-                records += self._full.get_nowait()
-        except queue.Empty:
-            return records, ended
-        return records, False
+        if not self._waiting and not self._ended:
+            self._arrived.clear()
+            if not self._waiting and not self._ended:
+                self._arrived.wait(wait_s)
+        ended = self._ended  # before taking: what came last is still taken
+        take = self._waiting.popleft
+        records = [take() for _ in range(len(self._waiting))]
+        self._fetched.set()
+        return records, ended
+
+
+def printing_at_home(graph: JobGraph) -> JobGraph:
+    """Return the plan with sinks that print replaced by ones whose records the driver prints.
+
+    An actor's standard output is a log file somewhere.
+    """
+
+    def at_home(transformation: Transformation) -> Transformation:
+        operator = transformation.operator
+        if not isinstance(operator, SinkOperator):
+            return transformation
+        show = _shown_by(operator.function.target)
+        if show is None:
+            return transformation
+        sink = ResultSink(lambda records: [show(record) for record in records])
+        return replace(transformation, operator=SinkOperator(FunctionSpec(SINK, sink)))
+
+    def all_at_home(transformations: tuple[Transformation, ...]) -> tuple[Transformation, ...]:
+        return tuple(at_home(t) for t in transformations)
+
+    def vertex_at_home(vertex: JobVertex) -> JobVertex:
+        return replace(vertex, transformations=all_at_home(vertex.transformations))
+
+    return JobGraph(
+        graph.stream_graph.replaced(all_at_home(graph.stream_graph.transformations)),
+        tuple(vertex_at_home(vertex) for vertex in graph.vertices),
+    )
+
+
+def _shown_by(target: Any) -> Callable[[Any], object] | None:
+    if target is print:
+        return lambda record: print(record)
+    if isinstance(target, SinkFunction) and getattr(target, "prints", False):
+        write: Callable[[Any], object] = target.write
+        return write
+    return None

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import ray
@@ -20,7 +20,7 @@ from ray.exceptions import RayActorError, RayError
 
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import JobFailedError, WorkerDiedError
-from sage.kernel.graph.job_graph import JobGraph, JobVertex
+from sage.kernel.graph.job_graph import JobGraph
 from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.metrics.fates import OperatorMetrics
 from sage.kernel.metrics.snapshot import EdgeMetrics
@@ -31,7 +31,7 @@ from sage.kernel.runtime.ray.cluster import Cluster
 from sage.kernel.runtime.ray.failures import unpacked
 from sage.kernel.runtime.ray.placement import cannot_be_placed, check_resources, fits_somewhere
 from sage.kernel.runtime.ray.pool import keep_actor, take_actor
-from sage.kernel.runtime.ray.results import ResultSink
+from sage.kernel.runtime.ray.results import ResultSink, printing_at_home
 from sage.kernel.runtime.ray.shipping import check_shape, shipments
 from sage.kernel.runtime.ray.wiring import Carried
 from sage.kernel.runtime.run_state import RunState
@@ -41,6 +41,7 @@ from sage.kernel.runtime.wiring import LinkKey
 __all__ = ["RayRun"]
 
 Subtask = tuple[int, int]
+Receiver = Callable[[list[Any]], object]
 
 # A task that was cancelled has so long to let its user's function return, then its actor is killed.
 _GRACE_S = 10.0
@@ -77,7 +78,7 @@ class RayRun:
     ) -> None:
         check_shape(graph)
         check_resources(graph)
-        self.graph = graph
+        self.graph = graph = printing_at_home(graph)
         self.state = RunState.CREATED
         self.error: BaseException | None = None
         self.started_at: float | None = None
@@ -212,24 +213,28 @@ class RayRun:
     def _watch(self) -> None:
         """Handle whatever call returns next until every task has ended."""
         waiting: dict[Any, Callable[[Any], None]] = dict.fromkeys(self._joining, self._on_end)
-        for at, records in self._results():
-            self._fetch(at, records, waiting)
+        for at, uid, receive in self._results():
+            self._fetch(at, uid, receive, waiting)
         while waiting:
             self._look()
             for call in ray.wait(list(waiting), timeout=_LOOK_S)[0]:
                 waiting.pop(call)(call)
 
     def _fetch(
-        self, at: Subtask, records: list[Any], waiting: dict[Any, Callable[[Any], None]]
+        self,
+        at: Subtask,
+        uid: str,
+        receive: Receiver,
+        waiting: dict[Any, Callable[[Any], None]],
     ) -> None:
         def arrived(call: Any) -> None:
-            chunk, is_last = self._got(call, at)
-            records.extend(chunk)
+            records, is_last = self._got(call, at)
+            receive(records)
             if not is_last:
-                self._fetch(at, records, waiting)
+                self._fetch(at, uid, receive, waiting)
 
         fetching = self.actors[at].fetch.options(concurrency_group="fetch")
-        waiting[fetching.remote()] = arrived
+        waiting[fetching.remote(uid)] = arrived
 
     def _on_end(self, call: Any) -> None:
         at = self._joining.pop(call)
@@ -350,14 +355,15 @@ class RayRun:
                 found |= {(to.id, receiver) for receiver in range(to.parallelism)}
         return found
 
-    def _results(self) -> list[tuple[Subtask, list[Any]]]:
-        """Return where ``collect()`` gathers, and the lists that its records go to."""
-        found = []
+    def _results(self) -> Iterator[tuple[Subtask, str, Receiver]]:
+        """Yield the sinks whose records come home, with who receives them."""
         for vertex in self.graph.vertices:
-            records = _records_of(vertex)
-            if records is not None:
-                found += [((vertex.id, i), records) for i in range(vertex.parallelism)]
-        return found
+            for transformation in vertex.transformations:
+                operator = transformation.operator
+                target = operator.function.target if isinstance(operator, SinkOperator) else None
+                if isinstance(target, ResultSink) and target.receive is not None:
+                    for subtask in range(vertex.parallelism):
+                        yield (vertex.id, subtask), transformation.uid, target.receive
 
     def _edge(self, key: LinkKey, sent: Carried, received: Carried) -> EdgeMetrics:
         head = self.graph.vertices[key[0]].head
@@ -370,14 +376,6 @@ class RayRun:
             max(0, sent.batches - received.batches),
             self._config.channel_batches,
         )
-
-
-def _records_of(vertex: JobVertex) -> list[Any] | None:
-    for transformation in vertex.transformations:
-        operator = transformation.operator
-        if isinstance(operator, SinkOperator) and isinstance(operator.function.target, ResultSink):
-            return operator.function.target.records
-    return None
 
 
 def _reason(error: RayActorError) -> str:

@@ -47,7 +47,7 @@ class RayRuntime:
         """Return a sink that brings records back from its actor."""
         from sage.kernel.runtime.ray.results import ResultSink
 
-        return ResultSink(records)
+        return ResultSink(records.extend)
 
     def close(self) -> None:
         """Stop Ray, if we started it and nobody else uses it."""
