@@ -6,7 +6,7 @@ types honest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any, assert_type
 
 from sage.kernel import (
@@ -22,11 +22,25 @@ from sage.kernel import (
     MapFunction,
     ProcessFunction,
     ReduceFunction,
+    SourceFunction,
 )
 from sage.kernel.operators.gather import Gathered
 
 env = LocalEnvironment()
 words: DataStream[str] = env.from_collection(["a", "bb"])
+
+
+class Count(SourceFunction[int]):
+    def __init__(self, end: int) -> None:
+        self.left = list(range(end))
+
+    def read(self, max_records: int) -> list[int] | None:
+        read, self.left = self.left, []
+        return read or None
+
+
+def countdown() -> Iterator[int]:
+    yield from (2, 1)
 
 
 class Length(MapFunction[str, int]):
@@ -96,8 +110,12 @@ async def ask(word: str) -> float:
 
 
 def test_sources() -> None:
-    """A collection's items are the records; a file of text has strings."""
+    """A source's items are the records, whatever it is; a file of text has strings."""
     assert_type(env.from_collection([1, 2]), DataStream[int])
+    assert_type(env.from_source(Count, 3), DataStream[int])
+    assert_type(env.from_source(Count(3)), DataStream[int])
+    assert_type(env.from_source(countdown), DataStream[int])
+    assert_type(env.from_source(["a"]), DataStream[str])
     assert_type(env.read_text("a.txt"), DataStream[str])
     assert_type(env.read_csv("a.csv"), DataStream[dict[str, str]])
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
+from sage.common.core import functions as fn
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.options import split_options
 from sage.kernel.api.stream import Stream
@@ -45,6 +46,22 @@ class PlanBuilder:
         self._transformations: list[Transformation] = []
         self._open_loops: list[str] = []
 
+    @overload
+    def from_source(
+        self,
+        source: type[fn.SourceFunction[T]]
+        | type[fn.BatchFunction[T]]
+        | fn.SourceFunction[T]
+        | fn.BatchFunction[T],
+        *args: Any,
+        **options: Any,
+    ) -> DataStream[T]: ...
+    @overload
+    def from_source(
+        self, source: Iterable[T] | Callable[..., Iterable[T]], *args: Any, **options: Any
+    ) -> DataStream[T]: ...
+    @overload
+    def from_source(self, source: Any, *args: Any, **options: Any) -> DataStream[Any]: ...
     def from_source(self, source: Any, *args: Any, **options: Any) -> DataStream[Any]:
         """Start a stream at a source.
 

@@ -41,6 +41,19 @@ class ConnectedStreams:
 
         Raises:
             FunctionError: if a method is missing, now and not at the first record.
+
+        Example:
+            >>> from sage.kernel import CoMapFunction, LocalEnvironment
+            >>> class Tag(CoMapFunction):
+            ...     def map0(self, record):
+            ...         return ("left", record)
+            ...
+            ...     def map1(self, record):
+            ...         return ("right", record)
+            >>> env = LocalEnvironment()
+            >>> both = env.from_collection([1]).connect(env.from_collection([2]))
+            >>> sorted(both.comap(Tag).collect())
+            [('left', 1), ('right', 2)]
         """
         common, kwargs = split_options(options)
         spec = FunctionSpec(COMAP, function, args, kwargs)
@@ -48,7 +61,18 @@ class ConnectedStreams:
         return self.env.add_operator(operator, self._edges(), common)
 
     def map(self, *functions: Callable[[Any], Any], **options: Any) -> DataStream[Any]:
-        """Call the first function for the first stream, the second for the second, ..."""
+        """Call the first function for the first stream, the second for the second, ...
+
+        Raises:
+            GraphError: if there are not as many functions as streams.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment
+            >>> env = LocalEnvironment()
+            >>> both = env.from_collection([1]).connect(env.from_collection(["a"]))
+            >>> sorted(both.map(str, str.upper).collect())
+            ['1', 'A']
+        """
         if len(functions) != len(self._streams):
             raise GraphError(
                 f"map of {len(self._streams)} connected streams wants as many functions, "

@@ -40,6 +40,9 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
 
     Every verb takes a class with its config, an instance of a function class, or a callable, and
     the options ``name``, ``uid``, ``parallelism``, ``resources``, ``on_error`` and ``executor``.
+
+    Types flow from verb to verb. Where a function returns a union, mypy finds no better type than
+    ``object`` for what follows; an annotation, ``stream: DataStream[A | B] = ...``, says it.
     """
 
     @overload

@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.job import Job, JobResult
@@ -18,7 +18,7 @@ from sage.kernel.api.readers import NamedSources
 from sage.kernel.api.stream import Stream
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.stream_graph import StreamGraph
-from sage.kernel.graph.transformation import Transformation
+from sage.kernel.graph.transformation import AUTO, Transformation
 from sage.kernel.operators.function_spec import SINK, FunctionSpec
 from sage.kernel.operators.sink import SinkOperator
 from sage.kernel.operators.source import SourceOperator
@@ -50,7 +50,7 @@ class Environment(NamedSources):
         self._job: Job | None = None
         self._measured: JobMetrics | None = None
 
-    def __enter__(self) -> Environment:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -321,13 +321,16 @@ class Environment(NamedSources):
         # Optimizer and runtime are imported when something runs: building needs neither.
         from sage.kernel.optimizer.ruleset import optimize
 
-        measured = self._job.metrics() if self._job is not None else self._measured
         return optimize(
             graph,
             inline=self.config.inline,
             distributed=self.config.execution_mode == "distributed",
-            measured=measured,
+            measured=self._last_metrics() if any(t.parallelism == AUTO for t in graph) else None,
         )
+
+    def _last_metrics(self) -> JobMetrics | None:
+        """What the last run has measured, or measures now: a choice of parallelism rests on it."""
+        return self._job.metrics() if self._job is not None else self._measured
 
     @functools.cached_property
     def _runtime(self) -> Runtime:

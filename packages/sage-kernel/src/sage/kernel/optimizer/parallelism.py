@@ -19,8 +19,9 @@ anything else                   1: Python functions in threads of one process ta
                                 interpreter lock, and handing records over costs more than it gains.
 ==============================  ====================================================================
 
-The cores are those that this process may use. What was chosen, and why, is the operator's note,
-which ``explain()`` shows. An operator with a number of its own is left alone.
+The cores are those that this process may use, also where a cluster has more. What was chosen, and
+why, is the operator's note, which ``explain()`` shows. An operator with a number of its own is left
+alone.
 
 Example:
     >>> from sage.kernel import LocalEnvironment

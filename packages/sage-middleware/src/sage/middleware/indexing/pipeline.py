@@ -21,6 +21,7 @@ from sage.middleware.indexing.stages import (
     ChangedFiles,
     CutDocument,
     DocumentAssembler,
+    Embedded,
     EmbedPieces,
     Loaded,
     StageClock,
@@ -128,11 +129,10 @@ def _stream(
     documents: DataStream[Loaded | FailedDocument] = env.from_source(
         ChangedFiles(changes.files), name="changed files"
     ).map(load, name="load")
-    (
-        documents.flat_map(cut, name="cut")
-        .map_batches(embed, max_size=_PIECES_PER_BATCH, name="embed")
-        .for_each(write, name="write")
-    )
+    embedded: DataStream[Embedded | FailedDocument] = documents.flat_map(
+        cut, name="cut"
+    ).map_batches(embed, max_size=_PIECES_PER_BATCH, name="embed")
+    embedded.for_each(write, name="write")
     return env
 
 
