@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Job", "JobResult"]
 
+# How long the end of a job waits for an alert to be delivered; a webhook may take ten seconds.
+_LAST_ALERT_S = 12.0
+
 
 @dataclass(frozen=True)
 class JobResult:
@@ -56,6 +59,7 @@ class Job:
         self._job_of = job_of
         self._metrics_before: JobMetrics | None = None
         self._has_warned = False
+        self._watches: list[threading.Thread] = []
 
     def __repr__(self) -> str:
         return f"Job({self.name!r}, {self.status})"
@@ -83,6 +87,9 @@ class Job:
         """
         if not self._run.join(timeout):
             raise JobTimeoutError(f"job {self.name!r} has not ended after {timeout} s; it goes on")
+        for watch in self._watches:  # the last alert is told before the script may end
+            if watch is not threading.current_thread():
+                watch.join(_LAST_ALERT_S)
         return self.result()
 
     def result(self) -> JobResult:
@@ -191,7 +198,9 @@ class Job:
         state, receiver = AlertState(AlertRule.parse(rule)), receiver_of(to)
         state.rule.check_fits(self._metrics_since(None))
         watch = functools.partial(self._watch, state, receiver, every_s)
-        threading.Thread(target=watch, name="sage-alert", daemon=True).start()
+        thread = threading.Thread(target=watch, name="sage-alert", daemon=True)
+        self._watches.append(thread)
+        thread.start()
 
     def _watch(self, state: AlertState, receiver: Receiver, every_s: float) -> None:
         metrics: JobMetrics | None = None
