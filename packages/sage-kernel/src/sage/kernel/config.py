@@ -173,8 +173,8 @@ def _whole(value: Any) -> str | None:
 
 
 def _milliseconds(value: Any) -> str | None:
-    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and value >= 0
-    return None if fits else "expected milliseconds, 0 or more"
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9
+    return None if fits else "expected milliseconds, 0 or more, finite"
 
 
 def _share(value: Any) -> str | None:
