@@ -25,7 +25,7 @@ from sage.kernel.errors import (
     RemoteError,
     WorkerDiedError,
 )
-from sage.kernel.testing import check_conservation
+from sage.kernel.testing import Gate, check_conservation
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="worker processes need POSIX")
 
@@ -414,6 +414,35 @@ def test_a_batch_waits_no_longer_than_it_may(fifo: str) -> None:
     work = stream.map_batches(lambda b: b, max_size=100, max_wait_ms=1, executor="process")
     work.sink(open_the_way)
     assert env.submit().wait(20).status == "finished"
+
+
+def test_a_blocked_sink_stops_a_worker(tmp_path: Path) -> None:
+    """One record that becomes very many fills neither memory; the worker waits for the sink."""
+    counter, gate = tmp_path / "counter", Gate()
+
+    def many(n: int) -> Any:
+        for _ in range(40):
+            with counter.open("ab") as file:
+                file.write(b".")
+            yield from (bytes(1000) for _ in range(1024))
+
+    env = LocalEnvironment(config={"batch_size": 256, "channel_batches": 2})
+    got: list[int] = []
+
+    def held(record: bytes) -> None:
+        gate.wait()
+        got.append(len(record))
+
+    env.from_collection([1]).flat_map(many, executor="process").sink(held)
+    job = env.submit()
+    gate.wait_for_arrival()
+    for _ in range(2000):
+        job.metrics()
+    made = counter.stat().st_size
+    gate.open()
+    job.wait(30)
+    assert len(got) == 40 * 1024
+    assert made <= 20
 
 
 def test_what_close_raises_fails_the_job() -> None:

@@ -45,6 +45,8 @@ __all__ = ["ProcessHost"]
 
 # So that what is under way stays small also where single records are large.
 _PART_BYTES = 1 << 20
+# Reports that may wait to be passed on before the worker is left to wait at its end of the socket.
+_MOST_REPORTS = 4
 # How long a worker that is to stop may go on with the call that it is in, and then with close().
 _GRACE_S = 1.0
 _CLOSE_S = 10.0
@@ -82,6 +84,8 @@ class ProcessHost:
         self._woken = False
         self._said_no_more = False
         self._finished = False
+        self._taken = threading.Event()
+        self._reads_on = False
         self._gone = threading.Event()
         self._leaving = threading.Event()
         self._closed = threading.Event()
@@ -132,6 +136,7 @@ class ProcessHost:
         outcomes, self._outcomes = self._outcomes, []
         for _ in range(len(self._arrived)):
             outcomes.append(self._read(self._arrived.popleft()))
+        self._taken.set()
         failed = any(isinstance(outcome, Slice) and outcome.failure for outcome in outcomes)
         if gone and not self._finished and not failed:
             outcomes.append(Slice(0, Batch([]), failure=self._death()))
@@ -154,6 +159,8 @@ class ProcessHost:
         """End the worker: let it close its function, or kill it if it does not come to that."""
         if self._process is None or self._socket is None:
             return
+        self._reads_on = True
+        self._taken.set()
         self._send(CLOSE, patience_s=0.1)
         if self._leaving.wait(None if self._finished else _GRACE_S):
             self._closed.wait(None if self._finished else _CLOSE_S)
@@ -272,6 +279,7 @@ class ProcessHost:
                     else:
                         self._arrived.append(payload)
                         self._wake()
+                        self._hold_back()
         except OSError:
             pass  # it died with something unread
         finally:
@@ -288,6 +296,13 @@ class ProcessHost:
                 return b""
         return connection.recv(1 << 18)
 
+    def _hold_back(self) -> None:
+        """Read no further while there is enough to pass on, so that the worker waits."""
+        while len(self._arrived) >= _MOST_REPORTS and not self._reads_on:
+            self._taken.clear()
+            if len(self._arrived) >= _MOST_REPORTS and not self._reads_on:
+                self._taken.wait()
+
     def _wake(self) -> None:
         if not self._woken:
             self._woken = True
@@ -302,8 +317,11 @@ class ProcessHost:
             try:
                 data = data[self._socket.send(data, socket.MSG_DONTWAIT) :]
             except BlockingIOError:
-                # The worker always reads, unless it was stopped.
+                # The worker always reads, unless it was stopped, or waits for this side to read.
+                self._reads_on = True
+                self._taken.set()
                 wait_for(self._socket, select.POLLOUT, 0.1)
+                self._reads_on = until is not None
                 if until is not None and time.monotonic() >= until:
                     return
                 if until is None and self._mailbox.closed:

@@ -212,6 +212,13 @@ class _WorkerChain(Chain):
         else:
             super().set_aside(node, record, error, attempts, riders)
 
+    def _relieve(self, segment: Segment) -> None:
+        """Report in the middle of a batch, and wait while the parent has enough to pass on."""
+        if not self._reporter.report():
+            # The report told the parent why; this only ends the loop.
+            name = segment.nodes[0].transformation.name
+            raise JobFailedError(name, TypeError("a result cannot be sent"))
+
 
 def _unused(node: Node, record: Any, error: BaseException, attempts: int) -> None:
     raise AssertionError("dead letters go home")
