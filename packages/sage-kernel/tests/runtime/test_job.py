@@ -35,9 +35,12 @@ class Endless(SourceFunction[int]):
 
 def no_sage_threads() -> bool:
     """Reader threads that wait in the user's code end when that gives them back."""
-    return not [
+    ours = [
         t for t in threading.enumerate() if t.name.startswith("sage-") and t.name != "sage-reader"
     ]
+    for thread in ours:
+        thread.join(10)
+    return not any(thread.is_alive() for thread in ours)
 
 
 def test_a_single_chain_runs_in_the_callers_thread() -> None:

@@ -1,0 +1,59 @@
+"""``explain`` says what will run: as text, as JSON and as a Mermaid chart."""
+
+from __future__ import annotations
+
+import json
+
+from sage.kernel import LocalEnvironment
+
+
+def pipeline() -> LocalEnvironment:
+    env = LocalEnvironment("shop")
+    orders = env.from_collection([1], name="orders").map(abs, name="net")
+    counted = orders.key_by(lambda n: n, name="by_id").count(parallelism=2, name="counts")
+    counted.broadcast().map(str, parallelism=2, name="shown").sink(print, name="out", parallelism=2)
+    orders.rebalance().filter(bool, parallelism=3, name='q"<x>').sink(print, name="rest")
+    return env
+
+
+def test_the_text_shows_tasks_and_how_records_are_spread() -> None:
+    """One line a task: its chain, its parallelism, its inputs and their partitioning."""
+    text = str(pipeline().explain())
+    lines = text.splitlines()
+    assert lines[0] == "shop: 9 tasks"
+    assert lines[1] == "[0] orders → net → by_id"
+    assert lines[2] == "[1] counts ×2  ← by_id (by key)"
+    assert lines[3] == "[2] shown → out ×2  ← counts (to all)"
+    assert '[3] q"<x> ×3  ← net (in turn)' in lines
+    assert lines[-1].endswith('rest  ← q"<x> (in turn)')
+
+
+def test_the_json_has_operators_and_edges() -> None:
+    """Programs get every operator with its task, and every edge with its partitioning."""
+    plan = json.loads(pipeline().explain().to_json())
+    assert plan["name"] == "shop"
+    tasks = {o["name"]: o["task"] for o in plan["operators"]}
+    assert tasks["orders"] == tasks["net"] == tasks["by_id"] != tasks["counts"]
+    names = {o["uid"]: o["name"] for o in plan["operators"]}
+    edges = {(names[e["from"]], names[e["to"]]): e["partitioning"] for e in plan["edges"]}
+    assert edges["by_id", "counts"] == "hash"
+    assert edges["counts", "shown"] == "broadcast"
+    assert edges["shown", "out"] == "forward"
+    assert edges["net", 'q"<x>'] == "rebalance"
+
+
+def test_the_mermaid_chart_escapes_names() -> None:
+    """A name with quotes or angle brackets does not break the chart."""
+    chart = pipeline().explain().to_mermaid()
+    assert chart.startswith("flowchart LR\n")
+    assert "q#quot;#lt;x#gt;" in chart
+    assert chart.count("subgraph") == chart.count("\n  end") == 5
+    assert "-->|by key|" in chart
+
+
+def test_names_are_made_unique() -> None:
+    """Operators without a name get that of their function, numbered where it is taken."""
+    env = LocalEnvironment()
+    env.from_collection([1]).map(abs).map(abs).map(lambda n: n).map(lambda n: n).sink(print)
+    names = [t.name for t in env.graph()]
+    assert names == ["collection", "abs", "abs-2", "map", "map-2", "print"]
