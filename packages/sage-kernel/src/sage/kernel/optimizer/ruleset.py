@@ -7,6 +7,7 @@ import functools
 from sage.kernel.graph.job_graph import JobGraph
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.metrics.snapshot import JobMetrics
+from sage.kernel.optimizer.batching import choose_batch_sizes
 from sage.kernel.optimizer.chaining import chain
 from sage.kernel.optimizer.inlining import inline_expressions
 from sage.kernel.optimizer.parallelism import Surroundings, choose_parallelism
@@ -20,7 +21,7 @@ __all__ = ["optimize", "rules"]
 def rules(surroundings: Surroundings, *, inline: bool = True) -> tuple[Rule, ...]:
     """Return the rules, in the order in which they are applied."""
     chosen = functools.partial(choose_parallelism, surroundings=surroundings)
-    needed: tuple[Rule, ...] = (validate, chosen, choose_partitioning)
+    needed: tuple[Rule, ...] = (validate, chosen, choose_partitioning, choose_batch_sizes)
     return (*needed, inline_expressions) if inline else needed
 
 
