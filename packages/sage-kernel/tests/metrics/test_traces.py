@@ -219,6 +219,23 @@ def test_a_trace_of_a_cancelled_job_is_kept() -> None:
     assert len(list(job.traces())) == 1
 
 
+def test_a_trace_is_finished_when_nothing_of_it_is_under_way() -> None:
+    """While a branch is in another task, the trace is not among the finished ones."""
+    gate = Gate()
+    env = traced()
+    numbers = env.from_collection([1], name="source")
+    behind = numbers.union(env.from_collection([]), name="union")
+    behind.for_each(lambda n: gate.wait(), name="far")
+    numbers.sink(CollectingSink(), name="near")
+    job = env.submit()
+    gate.wait_for_arrival()
+    assert not list(job.traces())
+    gate.open()
+    [trace] = job.wait(30).traces
+    assert {hop.operator for hop in trace.hops} >= {"far", "near"}
+    assert trace.is_complete
+
+
 def test_the_newest_traces_are_kept_and_the_others_counted() -> None:
     """``max_traces`` bounds what is kept; the metrics say how many made room."""
     env = traced(max_traces=2)
