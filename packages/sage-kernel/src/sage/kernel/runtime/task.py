@@ -353,6 +353,8 @@ class Task:
                 continue
             node.statistics.retries += outcome.attempts - 1
             if outcome.error is not None:
+                self._emit_results(node, values, riders)  # what came before is not lost with it
+                values, riders = [], tuple([] for _ in riders)
                 self._set_aside(node, outcome, outcome.error)
             elif not outcome.results:
                 node.statistics.empty += 1
