@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import ctypes
 import json
+import logging
 import os
 import subprocess
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -102,7 +105,38 @@ def test_an_unreachable_endpoint_is_named(sage, indexed, monkeypatch):
     outcome = sage("ask", "why?", "--generator", "openai", "--json")
     assert outcome.code == 1
     assert outcome.json["error"]["code"] == "unreachable"
-    assert "127.0.0.1:9" in outcome.json["error"]["message"]
+    assert outcome.json["error"]["message"] == (
+        "cannot reach http://127.0.0.1:9/v1: Connection refused"
+    )
+
+
+class EchoingEndpoint(BaseHTTPRequestHandler):
+    """Answers every request with an error that repeats its headers, as careless gateways do."""
+
+    def do_POST(self):
+        body = json.dumps({"error": {"message": f"refused: {self.headers['Authorization']}"}})
+        self.send_response(401)
+        self.end_headers()
+        self.wfile.write(body.encode())
+
+    def log_message(self, *arguments):
+        """Keep the test's output clean."""
+
+
+@pytest.mark.parametrize("option", ["--json", "--debug", "--top-k=3"])
+def test_the_key_is_shown_nowhere(sage, indexed, monkeypatch, caplog, option):
+    """Neither message, JSON, traceback nor log have the key, even if the endpoint echoes it."""
+    caplog.set_level(logging.DEBUG)
+    monkeypatch.setenv("OPENAI_API_KEY", "very-secret-0123")
+    with ThreadingHTTPServer(("127.0.0.1", 0), EchoingEndpoint) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.server_port}/v1")
+        outcome = sage("ask", "why does iron rust?", "--generator", "openai", option)
+        server.shutdown()
+    assert outcome.code == 1
+    assert "refused" in outcome.out + outcome.err
+    assert "very-secret" not in outcome.out + outcome.err + caplog.text
+    assert ("Traceback" in outcome.err) == (option == "--debug")
 
 
 def test_an_unknown_generator_lists_the_known_ones(sage):

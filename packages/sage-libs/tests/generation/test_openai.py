@@ -294,7 +294,7 @@ def test_an_unreachable_endpoint_is_named() -> None:
         pytest.raises(UnreachableError) as raised,
     ):
         generator.generate(PROMPT)
-    assert f"http://127.0.0.1:{port}/v1" in str(raised.value)
+    assert f"http://127.0.0.1:{port}/v1: Connection refused" in str(raised.value)
     assert "hunter2" not in str(raised.value)
 
 

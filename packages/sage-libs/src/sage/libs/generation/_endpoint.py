@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import time
 import weakref
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Endpoint"]
 
 _KEY_LIKE = re.compile(r"\b(?:sk|pk|key)-[\w*-]{6,}")
+_SHORTEST_SECRET = 6
 _LOCAL = ("localhost", "127.0.0.1", "::1")
 _HINTS = {
     401: "the key was refused: check OPENAI_API_KEY",
@@ -152,7 +154,7 @@ class Endpoint:
                 response = await self._sent(path, body, whole=whole)
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 failure = UnreachableError(
-                    f"cannot reach {self.shown_url}: {self._clean(_said(error))}",
+                    f"cannot reach {self.shown_url}: {self._clean(_not_connected(error))}",
                     hint="check base_url (or OPENAI_BASE_URL) and that the server runs",
                     url=self.shown_url,
                 )
@@ -250,7 +252,8 @@ class Endpoint:
 
     def _clean(self, text: str) -> str:
         """Take keys out of a text that goes to people."""
-        if self._api_key:
+        # Local servers are given "x" or "none" as a key; that is no secret, and part of any word.
+        if self._api_key and len(self._api_key) >= _SHORTEST_SECRET:
             text = text.replace(self._api_key, "***")
         return _KEY_LIKE.sub("***", text)
 
@@ -282,6 +285,15 @@ def _explained(text: str) -> tuple[str, str | None]:
         code = error.get("code")
         return str(said)[:300], None if code is None else str(code)
     return str(error)[:300], None
+
+
+def _not_connected(error: BaseException) -> str:
+    """Return the system's reason, such as "Connection refused", without asyncio's wrapping."""
+    cause = getattr(error, "os_error", None)
+    number = cause.errno if isinstance(cause, OSError) else None
+    if number is None:
+        return _said(error)
+    return os.strerror(number) if number > 0 else str(cause.strerror or cause)  # < 0: of a name
 
 
 def _said(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any, Literal
 
+from sage.common.errors import SageError
 from sage.common.records import Answer, Query
 
 if TYPE_CHECKING:
@@ -39,12 +40,19 @@ def answer_question(
         DataError: if the question is empty or the collection does not exist.
     """
     from sage.kernel import LocalEnvironment
+    from sage.kernel.errors import JobFailedError
 
     questions = LocalEnvironment("ask").from_collection([Query.of(question)])
     stream = answers(
         questions, collection, top_k=top_k, generator=generator, model=model, home=home
     )
-    (answer,) = stream.collect()
+    try:
+        (answer,) = stream.collect()
+    except JobFailedError as failure:
+        # To whoever asked one question, what is wrong says more than the operator it struck.
+        if isinstance(failure.__cause__, SageError):
+            raise failure.__cause__ from None
+        raise
     return answer
 
 
