@@ -24,12 +24,22 @@ import json, sys
 import sage.common, sage.kernel, sage.libs, sage.middleware, sage.platform
 from sage.kernel import LocalEnvironment
 
+from sage.common.errors import MissingExtraError
+from sage.libs.vectors import default_store_kind, open_store
+
 def double(number):
     return number * 2
+
+try:
+    chroma = str(open_store("chroma", None, dim=2))
+except MissingExtraError as error:
+    chroma = str(error)
 
 modules = [sage.common, sage.kernel, sage.libs, sage.middleware, sage.platform]
 print(json.dumps({
     "result": LocalEnvironment().from_collection([1, 2, 3]).map(double).collect(),
+    "default_store": default_store_kind(),
+    "chroma": chroma,
     "files": [module.__file__ for module in modules],
 }))
 """
@@ -128,7 +138,10 @@ def test_pins_between_ours_cannot_match_foreign_distributions(built: Path) -> No
 def test_core_works_from_local_files_in_an_empty_environment(
     wheelhouse: Path, tmp_path: Path
 ) -> None:
-    """`isage[core]` installs without an index, is small enough, and runs a pipeline."""
+    """`isage[core]` installs without an index, is small enough, and runs a pipeline.
+
+    Chroma is really missing there: it is not the default, and asking for it names the extra.
+    """
     home = tmp_path / "empty"
     venv.create(home, with_pip=False)
     python = home / "bin" / "python"
@@ -139,6 +152,8 @@ def test_core_works_from_local_files_in_an_empty_environment(
 
     said = json.loads(call(python, "-I", "-c", PIPELINE, cwd=tmp_path))
     assert said["result"] == [2, 4, 6]
+    assert said["default_store"] == "faiss"
+    assert "pip install 'isage-libs[chroma]'" in said["chroma"]
     assert all(Path(file).is_relative_to(home) for file in said["files"]), said["files"]
     size = sum(path.lstat().st_size for path in home.rglob("*") if path.is_file())
     assert size < LIMIT_BYTES, f"{size / 1e6:.0f} MB"
