@@ -1,7 +1,11 @@
 """The same word count in this process and on Ray, an actor for each subtask.
 
-pip install 'isage-kernel[ray]'
-python examples/kernel/ray_word_count.py
+It needs ``pip install 'isage-kernel[ray]'``. It prints:
+
+    4 the
+    2 dog
+    2 fox
+    the same as here
 """
 
 from collections.abc import Iterable
@@ -10,10 +14,7 @@ from sage.kernel.api.environment import Environment
 from sage.kernel.api.local_environment import LocalEnvironment
 from sage.kernel.api.remote_environment import RemoteEnvironment
 
-TEXT = """
-the quick brown fox jumps over the lazy dog
-the dog sleeps and the fox is gone
-"""
+TEXT = ["the quick brown fox jumps over the lazy dog", "the dog sleeps and the fox is gone"]
 
 
 def words(line: str) -> Iterable[str]:
@@ -23,7 +24,7 @@ def words(line: str) -> Iterable[str]:
 
 def count(env: Environment) -> dict[str, int]:
     """Return how often each word occurs, counted by two subtasks."""
-    lines = env.from_collection(TEXT.splitlines())
+    lines = env.from_collection(TEXT)
     running = lines.flat_map(words).key_by(lambda word: word).count(parallelism=2)
     return dict(running.collect())  # the last count of a word is the one that stays
 
