@@ -138,24 +138,32 @@ def test_unknown_kind_is_refused() -> None:
         NumpyStore(dim=0)
 
 
-def test_without_chromadb() -> None:
-    """Without Chroma the default is FAISS, and asking for Chroma names the extra."""
+def test_without_chromadb(tmp_path: Path) -> None:
+    """Without Chroma the default is FAISS; asking for Chroma names the extra, before any work."""
     script = (
         "import importlib.util as u; find = u.find_spec\n"
         "u.find_spec = lambda n, *a: None if n == 'chromadb' else find(n, *a)\n"
         "import sys; sys.modules['chromadb'] = None\n"
         "from sage.libs.vectors import *\n"
         "print(default_store_kind())\n"
-        "for make in (lambda: open_store('chroma', None, dim=2), lambda: ChromaStore(dim=2)):\n"
+        "from sage.libs.collection import Collection\n"
+        "def update():\n"
+        "    with Collection.update('c', model='mock', store='chroma', home=sys.argv[1]): pass\n"
+        "chroma = lambda: open_store('chroma', None, dim=2)\n"
+        "for make in (chroma, lambda: ChromaStore(dim=2), update):\n"
         "    try: make()\n"
         "    except Exception as error: print(type(error).__name__, error)\n"
     )
     run = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True, env=os.environ
+        [sys.executable, "-c", script, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        env=os.environ,
     )
     assert run.stdout.startswith("faiss\n")
-    assert run.stdout.count(MissingExtraError.__name__) == 2
-    assert run.stdout.count("pip install 'isage-libs[chroma]'") == 2
+    assert run.stdout.count(MissingExtraError.__name__) == 3
+    assert run.stdout.count("pip install 'isage-libs[chroma]'") == 3
 
 
 def test_importing_loads_no_library() -> None:

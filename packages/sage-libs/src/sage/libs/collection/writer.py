@@ -25,7 +25,13 @@ from sage.libs.collection.layout import Layout, Meta
 from sage.libs.embedding.embedder import DEFAULT_MODEL
 from sage.libs.embedding.weights import canonical
 from sage.libs.lexical.bm25 import Bm25Index
-from sage.libs.vectors.store import VectorStore, checked_rows, default_store_kind, open_store
+from sage.libs.vectors.store import (
+    VectorStore,
+    checked_rows,
+    default_store_kind,
+    open_store,
+    require_library,
+)
 
 __all__ = ["CollectionWriter", "updating"]
 
@@ -51,6 +57,7 @@ class CollectionWriter:
         self._meta = layout.read_meta(self._base) if self._base is not None else None
         self.model = _agreed_model(layout.name, self._meta, model)
         self.store = _agreed_store(layout.name, self._meta, store)
+        require_library(self.store)
         self.dim = self._meta.dim if self._meta is not None else 0
         self._staged: Path | None = None
         self._catalogue: Catalogue | None = None

@@ -24,6 +24,7 @@ __all__ = [
     "checked_rows",
     "default_store_kind",
     "open_store",
+    "require_library",
 ]
 
 Scalar = str | int | float | bool
@@ -111,6 +112,16 @@ def default_store_kind() -> str:
     return "chroma" if importlib.util.find_spec("chromadb") else "faiss"
 
 
+def require_library(kind: str) -> None:
+    """Refuse a kind of store whose library is not installed, before any work is done for it.
+
+    Raises:
+        MissingExtraError: naming the extra to install.
+    """
+    if kind == "chroma" and importlib.util.find_spec("chromadb") is None:
+        raise MissingExtraError("chromadb", extra="isage-libs[chroma]")
+
+
 def open_store(kind: str, path: Path | None, *, dim: int) -> VectorStore:
     """Open the store of that kind at ``path``, or make an empty one there.
 
@@ -132,8 +143,7 @@ def open_store(kind: str, path: Path | None, *, dim: int) -> VectorStore:
         >>> [hit.id for hit in store.search([0.9, 0.1], top_k=1, where={"page": {"$gt": 1}})[0]]
         ['b']
     """
-    if kind == "chroma" and importlib.util.find_spec("chromadb") is None:
-        raise MissingExtraError("chromadb", extra="isage-libs[chroma]")
+    require_library(kind)
     return cast(VectorStore, registry("vector_stores").get(kind)(path=path, dim=dim))
 
 
