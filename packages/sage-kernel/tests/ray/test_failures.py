@@ -203,8 +203,8 @@ def test_resources_that_no_node_has_are_told_at_once(remote: Callable[..., Envir
 def test_an_actor_that_finds_no_room_is_told_after_a_while(
     remote: Callable[..., Environment],
 ) -> None:
-    """Two actors that fit alone and not together: the second is waited for, then named."""
+    """Of two actors that fit alone and not together, one is waited for, then named."""
     env = remote(ray={"start_timeout_s": 3})
     numbers = env.from_collection([1]).map(abs, name="greedy", resources={"num_cpus": 2})
-    with pytest.raises(JobError, match=r"'greedier.*after 3 s.*num_cpus=1.5"):
+    with pytest.raises(JobError, match=r"'greed.* after 3 s: .* num_cpus="):
         numbers.map(abs, name="greedier", resources={"num_cpus": 1.5}).collect()

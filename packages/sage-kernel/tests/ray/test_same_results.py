@@ -153,6 +153,13 @@ def test_order_is_kept_where_it_is_promised(remote: Callable[..., Environment]) 
     assert there == [2 * (n + 1) for n in range(5000)]
 
 
+def test_large_records_arrive(remote: Callable[..., Environment]) -> None:
+    """A batch of large records, which is sent in pieces, arrives whole and in order."""
+    sizes = remote().from_collection(range(100)).map(lambda n: bytes(100_000 + n))
+    got = sizes.map(len, resources={"num_cpus": 0.01}).collect()
+    assert got == [100_000 + n for n in range(100)]
+
+
 def test_every_count_adds_up(remote: Callable[..., Environment]) -> None:
     """The metrics that come from several actors conserve every record, on every edge."""
     env = remote(batch_size=100)

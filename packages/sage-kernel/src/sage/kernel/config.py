@@ -103,7 +103,7 @@ class EngineConfig:
 
     Args:
         parallelism: Subtasks of an operator that says nothing of its own; "auto" chooses for each.
-        batch_size: Most records in a batch, on Ray 8192 by default; batches are smaller while
+        batch_size: Most records in a batch, on Ray 4096 by default; batches are smaller while
             records come slowly.
         linger_ms: Longest time that a record waits at an edge for its batch to fill.
         channel_batches: Batches that a channel holds before its sender waits (its credits).
@@ -159,7 +159,7 @@ class EngineConfig:
                 problems.append(Problem(f"$.{name}", f"{wrong}, got {values[name]!r}"))
         if values.get("execution_mode") == "distributed":
             # A batch between processes costs as much as a thousand records in it.
-            values.setdefault("batch_size", 8192)
+            values.setdefault("batch_size", 4096)
         if values.get("sample_trace") and values.get("execution_mode") == "distributed":
             told = "records are not traced on Ray yet; leave it out"
             problems.append(Problem("$.sample_trace", told))

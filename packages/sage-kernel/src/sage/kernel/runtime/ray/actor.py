@@ -9,8 +9,9 @@ Three groups of calls have threads of their own: deliveries, which may wait for 
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from ray import cloudpickle
@@ -30,6 +31,7 @@ __all__ = ["CONCURRENCY_GROUPS", "Report", "TaskActor"]
 
 # What is in no group, ``deliver``, has one thread of its own.
 CONCURRENCY_GROUPS = {"control": 1, "join": 1, "fetch": 1}
+_THREAD_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,8 @@ class Report:
         dead_letters: Records set aside since the last report.
         state: Where it stands.
         error: Why it failed, packed, or None.
+        is_last: Whether the task has ended and nothing more will change.
+        is_reusable: Whether nothing of the task is left in the actor, not even a thread.
     """
 
     metrics: list[OperatorMetrics] = field(default_factory=list)
@@ -51,6 +55,8 @@ class Report:
     dead_letters: bytes = b""
     state: RunState = RunState.CREATED
     error: bytes | None = None
+    is_last: bool = False
+    is_reusable: bool = False
 
 
 class TaskActor:
@@ -98,7 +104,7 @@ class TaskActor:
         """Wait for the task's end and report."""
         self._made.join()
         self._wiring.close()
-        return self.report()
+        return replace(self.report(), is_last=True, is_reusable=_no_thread_is_left())
 
     def report(self) -> Report:
         """Return the counts as they stand, and the dead letters since the last report."""
@@ -147,6 +153,14 @@ class TaskActor:
             return cloudpickle.dumps(letters)  # type: ignore[no-any-return]
         except Exception:  # one of the records has something that belongs to this process
             return cloudpickle.dumps([_portable(letter) for letter in letters])  # type: ignore[no-any-return]
+
+
+def _no_thread_is_left() -> bool:
+    """Whether the task's threads have ended; one may be stuck in a user's source or service."""
+    ours = [thread for thread in threading.enumerate() if thread.name.startswith("sage-")]
+    for thread in ours:
+        thread.join(_THREAD_S)
+    return not any(thread.is_alive() for thread in ours)
 
 
 def _portable(letter: DeadLetter) -> DeadLetter:

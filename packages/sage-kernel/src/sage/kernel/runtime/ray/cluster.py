@@ -67,6 +67,9 @@ class Cluster:
                 self._ray.init(**{**quiet, **chosen, **self._options, "ignore_reinit_error": True})
                 _started_by_us = not address
                 _users.clear()
+                from sage.kernel.runtime.ray.pool import forget_idle_actors
+
+                forget_idle_actors()  # of a connection that somebody else has ended
             _users.add(self)
 
     def release(self) -> None:

@@ -2,8 +2,8 @@
 
 A process that imports Ray takes about half a second of CPU to start, which is more than many a job
 takes to run. So actors that asked for no resources are kept until the last environment is closed,
-as Ray itself keeps the workers of its tasks. Only actors whose task came to its end are: one that
-failed or was cancelled may have a user's thread left in it, and goes.
+as Ray itself keeps the workers of its tasks. One goes if its task was killed, or left a thread that
+is stuck in a user's code.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from sage.kernel.graph.job_graph import JobVertex
 from sage.kernel.runtime.ray.actor import CONCURRENCY_GROUPS, TaskActor
 from sage.kernel.runtime.ray.placement import actor_options
 
-__all__ = ["close_idle_actors", "keep_actor", "take_actor"]
+__all__ = ["close_idle_actors", "forget_idle_actors", "keep_actor", "take_actor"]
 
 # Each holds about 100 MB.
 _MOST_IDLE = 16
@@ -52,11 +52,16 @@ def keep_actor(actor: Any, vertex: JobVertex) -> None:
 
 def close_idle_actors() -> None:
     """End every actor that waits."""
+    for actor in forget_idle_actors():
+        ray.kill(actor)
+
+
+def forget_idle_actors() -> list[Any]:
+    """Take every actor that waits out of the pool."""
     with _lock:
         actors = list(_idle)
         _idle.clear()
-    for actor in actors:
-        ray.kill(actor)
+    return actors
 
 
 def _answers(actor: Any) -> bool:

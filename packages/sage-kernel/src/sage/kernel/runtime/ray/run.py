@@ -287,9 +287,10 @@ class RayRun:
         self._done.set()
 
     def _let_go(self) -> None:
-        for (vertex, _), actor in self.actors.items():
-            if self.state is RunState.RUNNING:
-                keep_actor(actor, self.graph.vertices[vertex])
+        for at, actor in self.actors.items():
+            report = self._reports.get(at)
+            if report is not None and report.is_reusable:
+                keep_actor(actor, self.graph.vertices[at[0]])
             else:
                 ray.kill(actor)
 
@@ -329,7 +330,7 @@ class RayRun:
         with self._lock:
             known = self._reports.get(at)
             # The last report stands, also against one that was asked for earlier and came later.
-            if known is None or known.state is RunState.RUNNING:
+            if known is None or not known.is_last:
                 self._reports[at] = report
         letters = cloudpickle.loads(report.dead_letters) if report.dead_letters else []
         for letter in letters:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sage.common.errors import ConfigError, Problem
 from sage.kernel.config import EngineConfig
 from sage.kernel.graph.job_graph import JobGraph
 from sage.kernel.runtime.ray.cluster import Cluster, ray_module
@@ -22,13 +23,14 @@ class RayRuntime:
             an argument of ``ray.init``.
 
     Raises:
+        ConfigError: if ``start_timeout_s`` is no time.
         MissingExtraError: if Ray is not installed.
     """
 
     def __init__(self, options: Mapping[str, Any]) -> None:
         ray_module()
         given = dict(options)
-        self._start_timeout_s = float(given.pop("start_timeout_s", 60.0))
+        self._start_timeout_s = _seconds(given.pop("start_timeout_s", 60.0))
         self._cluster = Cluster(given)
 
     def run(
@@ -52,3 +54,10 @@ class RayRuntime:
     def close(self) -> None:
         """Stop Ray, if we started it and nobody else uses it."""
         self._cluster.release()
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0:
+        return float(value)
+    problem = Problem("$.ray.start_timeout_s", f"expected seconds above 0, got {value!r}")
+    raise ConfigError("environment config", [problem])

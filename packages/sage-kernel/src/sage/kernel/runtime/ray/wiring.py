@@ -14,8 +14,9 @@ another for good.
 
 from __future__ import annotations
 
+import pickle
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import ray
@@ -25,10 +26,12 @@ from sage.kernel.errors import JobFailedError
 from sage.kernel.runtime.channel import Batch, Channel, ChannelClosed, Mailbox
 from sage.kernel.runtime.wiring import Link, LinkKey
 
-__all__ = ["ActorWiring", "Carried", "RemoteChannel"]
+__all__ = ["ActorWiring", "Carried", "RemoteChannel", "pieces"]
 
 # How often a sender that waits for a credit looks whether the job was cancelled.
 _LOOK_S = 0.1
+# Credits count batches; this bounds what they hold.
+_MOST_BYTES = 4 << 20
 
 
 class Carried(NamedTuple):
@@ -53,12 +56,16 @@ class RemoteChannel(Channel):
         self._deliver = peers[self._link.receiver].deliver.remote
 
     def send(self, batch: Batch) -> None:
-        """Push a batch, waiting for a credit.
+        """Push a batch, waiting for a credit; one of large records goes in pieces.
 
         Raises:
             ChannelClosed: if the job is being cancelled or the receiver is gone.
             JobFailedError: if a record cannot be sent to another process.
         """
+        for piece in pieces(batch):
+            self._push(piece)
+
+    def _push(self, batch: Batch) -> None:
         while len(self._unreturned) >= self._most:
             self._await_return()
         if self.closed:
@@ -162,6 +169,21 @@ class ActorWiring:
     def received(self) -> dict[LinkKey, Carried]:
         """What the task took from each incoming link."""
         return {k: Carried(c.received, c.batches_done) for k, c in self._incoming.items()}
+
+
+def pieces(batch: Batch) -> Iterator[Batch]:
+    """Yield a batch in pieces of some megabytes, judged by one of its records."""
+    total = len(batch.values)
+    try:
+        record_bytes = len(pickle.dumps(batch.values[total // 2], 5))
+    except Exception:  # Ray's pickling can more; what even that cannot is told when it is sent
+        record_bytes = 0
+    size = max(1, _MOST_BYTES // max(1, record_bytes))
+    if size >= total:
+        yield batch
+        return
+    for start in range(0, total, size):
+        yield batch.sliced(start, start + size)
 
 
 def _kept(link: Link) -> int:
