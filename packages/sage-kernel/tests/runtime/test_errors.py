@@ -89,6 +89,7 @@ def test_skip_goes_on_with_the_next_record(verb: str, parallelism: int) -> None:
     assert sorted(sink.records) == [1, 2, 4]
     assert metrics["bad"].skipped == 1
     check_conservation(metrics, env.graph())
+    assert metrics["CollectingSink"].received == len(sink.records)
 
 
 @pytest.mark.parametrize("verb", sorted(FAILING))
@@ -105,6 +106,7 @@ def test_dead_letters_keep_record_error_and_operator(verb: str) -> None:
     assert sorted(sink.records) == [1, 4]
     assert metrics["bad"].dead_lettered == 1
     check_conservation(metrics, env.graph())
+    assert metrics["CollectingSink"].received == len(sink.records)
 
 
 @pytest.mark.parametrize("verb", sorted(FAILING))
@@ -120,6 +122,7 @@ def test_a_retry_policy_calls_again_so_often(verb: str) -> None:
     assert metrics["bad"].retries == 2
     assert sorted(sink.records) == [1, 4]
     check_conservation(metrics, env.graph())
+    assert metrics["CollectingSink"].received == len(sink.records)
 
 
 class Flaky(MapFunction[int, int]):
@@ -196,6 +199,7 @@ def test_a_failure_among_a_flat_maps_items_loses_only_one(fails: str) -> None:
     assert sink.records == [n for n in (0, 1, 2, 10, 11, 12, 20, 21, 22) if n not in lost]
     assert metrics["items" if fails == "inside" else "behind"].skipped == 1
     check_conservation(metrics, env.graph())
+    assert metrics["CollectingSink"].received == len(sink.records)
 
 
 def test_a_failing_batch_among_a_flat_maps_items_loses_only_itself() -> None:
@@ -207,6 +211,7 @@ def test_a_failing_batch_among_a_flat_maps_items_loses_only_itself() -> None:
     assert sink.records == [1, 2, 5, 6, 7, 8]
     assert metrics["bad"].skipped == 2
     check_conservation(metrics, env.graph())
+    assert metrics["CollectingSink"].received == len(sink.records)
 
 
 def test_nested_flat_maps_go_on_behind_a_failure() -> None:
@@ -219,6 +224,7 @@ def test_nested_flat_maps_go_on_behind_a_failure() -> None:
     assert len(sink.records) == 7
     assert metrics["bad"].skipped == 1
     check_conservation(metrics, env.graph())
+    assert metrics["CollectingSink"].received == len(sink.records)
 
 
 @pytest.mark.parametrize("text", ["word", b"word"])
