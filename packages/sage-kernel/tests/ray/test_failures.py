@@ -83,6 +83,24 @@ def test_a_record_that_cannot_travel_fails_the_job(remote: Callable[..., Environ
         locks.map(str, name="onwards", resources={"num_cpus": 0.01}).collect()
 
 
+class Unwelcome:
+    """Can be sent and not be received."""
+
+    def __reduce__(self) -> Any:
+        return refuse_to_be_made, ()
+
+
+def refuse_to_be_made() -> Unwelcome:
+    raise ValueError("not in this process")
+
+
+def test_a_record_that_cannot_be_received_fails_the_job(remote: Callable[..., Environment]) -> None:
+    """A batch that cannot be unpickled is an error, also if it is the last one; none is lost."""
+    numbers = remote().from_collection([1]).map(lambda _: Unwelcome(), name="maker")
+    with pytest.raises(JobFailedError, match=r"maker.*sending(.|\n)*not in this process"):
+        numbers.map(str, name="onwards", resources={"num_cpus": 0.01}).collect()
+
+
 def test_skipped_and_dead_lettered_records_are_counted(remote: Callable[..., Environment]) -> None:
     """Policies work in actors; dead letters come home and can be replayed."""
     env = remote()

@@ -20,7 +20,7 @@ class RemoteEnvironment(Environment):
     The same pipeline gives the same results as in a `LocalEnvironment`. Functions travel to fresh
     processes by cloudpickle: what a sink adds to a list of this process would be lost and is
     refused, ``collect()`` brings records back. Loops (``iterate``, ``from_future``) and ``serve``
-    need one process and are refused too.
+    need one process and are refused too. NumPy arrays arrive read-only, as Ray shares their memory.
 
     Ray is started when the pipeline first runs, for this machine only, unless ``address`` names a
     cluster or the program is connected to one already; `close` stops what was started.

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
 import ray
-from ray.exceptions import GetTimeoutError, RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
 from sage.kernel.errors import JobFailedError
 from sage.kernel.runtime.channel import Batch, Channel, ChannelClosed, Mailbox
@@ -75,8 +75,7 @@ class RemoteChannel(Channel):
         except RayActorError as error:
             raise ChannelClosed from error
         except Exception as error:
-            doing = f"sending records to {self.edge[1]!r}"
-            raise JobFailedError(self.edge[0], error, doing=doing) from error
+            raise self._failed(error) from error
         self._unreturned.append(returned)
         self.sent += len(batch.values)
         self.batches_sent += 1
@@ -89,14 +88,24 @@ class RemoteChannel(Channel):
         return len(self._unreturned) < self._most
 
     def end(self) -> None:
-        """Say that nothing more will come; needs no credit."""
+        """Say that nothing more will come, and wait until every batch was accepted.
+
+        Raises:
+            ChannelClosed: if the job is being cancelled or the receiver is gone.
+            JobFailedError: if a record could not be rebuilt in the receiver's process.
+        """
         if self.closed:
             raise ChannelClosed
-        self._deliver(self._link.key, None, ())
+        self._unreturned.append(self._deliver(self._link.key, None, ()))
+        while self._unreturned:
+            self._await_return()
 
     def close(self) -> None:
         """Let a waiting sender give up."""
         self.closed = True
+
+    def _failed(self, error: Exception) -> JobFailedError:
+        return JobFailedError(self.edge[0], error, doing=f"sending records to {self.edge[1]!r}")
 
     def _await_return(self) -> None:
         """Wait until the oldest call has returned."""
@@ -107,6 +116,8 @@ class RemoteChannel(Channel):
                 continue
             except RayActorError as error:
                 raise ChannelClosed from error
+            except RayError as error:  # the receiver could not unpickle the batch
+                raise self._failed(error) from error
             if not accepted:
                 raise ChannelClosed
             self._unreturned.popleft()
