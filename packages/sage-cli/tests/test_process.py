@@ -50,11 +50,8 @@ def test_the_installed_command_is_the_module(environment):
     assert installed.stdout == run("--help", environment=environment).stdout
 
 
-def test_ctrl_c_ends_with_130_and_one_line(tmp_path, environment):
-    """Interrupting a script shows no traceback."""
-    script = write_script(
-        tmp_path, "import threading\nprint('ready', flush=True)\nthreading.Event().wait()\n"
-    )
+def interrupted(script, environment):
+    """Run a script until it says that it is ready, press Ctrl-C; return exit code and messages."""
     with subprocess.Popen(
         [*SAGE, "run", str(script)],
         stdout=subprocess.PIPE,
@@ -65,8 +62,17 @@ def test_ctrl_c_ends_with_130_and_one_line(tmp_path, environment):
         assert process.stdout is not None
         assert process.stdout.readline() == "ready\n"
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=30)
-    assert process.returncode == 130
+        _, err = process.communicate(timeout=60)
+    return process.returncode, err
+
+
+def test_ctrl_c_ends_with_130_and_one_line(tmp_path, environment):
+    """Interrupting a script shows no traceback."""
+    script = write_script(
+        tmp_path, "import threading\nprint('ready', flush=True)\nthreading.Event().wait()\n"
+    )
+    code, err = interrupted(script, environment)
+    assert code == 130
     assert err == "error [interrupted] stopped\n"
 
 
@@ -137,18 +143,8 @@ def test_ctrl_c_stops_a_job_left_behind(tmp_path, environment):
         ").for_each(print)\n"
         "env.submit()\n",
     )
-    with subprocess.Popen(
-        [*SAGE, "run", str(script)],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment,
-    ) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
-    assert process.returncode == 130
+    code, err = interrupted(script, environment)
+    assert code == 130
     assert "Traceback" not in err
     assert err.endswith("error [interrupted] stopped\n")
 

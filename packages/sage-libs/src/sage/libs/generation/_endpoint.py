@@ -290,10 +290,10 @@ def _explained(text: str) -> tuple[str, str | None]:
 def _not_connected(error: BaseException) -> str:
     """Return the system's reason, such as "Connection refused", without asyncio's wrapping."""
     cause = getattr(error, "os_error", None)
-    number = cause.errno if isinstance(cause, OSError) else None
-    if number is None:
+    if not isinstance(cause, OSError) or cause.errno is None:
         return _said(error)
-    return os.strerror(number) if number > 0 else str(cause.strerror or cause)  # < 0: of a name
+    # Numbers below 0 are those of name resolution.
+    return os.strerror(cause.errno) if cause.errno > 0 else str(cause.strerror or cause)
 
 
 def _said(error: BaseException) -> str:
