@@ -21,7 +21,6 @@ from sage.kernel.config import EngineConfig
 from sage.kernel.errors import JobFailedError
 from sage.kernel.graph.job_graph import JobVertex
 from sage.kernel.metrics.trace import Sampler, Tracer
-from sage.kernel.operators.map_async import LiveMapAsync
 from sage.kernel.operators.source import LiveSource
 from sage.kernel.runtime.chain import Chain, Node
 from sage.kernel.runtime.channel import (
@@ -33,29 +32,15 @@ from sage.kernel.runtime.channel import (
     Mailbox,
 )
 from sage.kernel.runtime.context import RuntimeContext
-from sage.kernel.runtime.hosts import Host, Outcome, Slice
+from sage.kernel.runtime.hosted import HostedHead
+from sage.kernel.runtime.hosts import Host
+from sage.kernel.runtime.loop_member import LoopMember
 from sage.kernel.runtime.readers import IteratorReader, Reader, reader_of
 from sage.kernel.runtime.services import Services
+from sage.kernel.runtime.task_clock import TaskClock
 from sage.kernel.runtime.tracing import TracedChain
 
-__all__ = ["Task", "TaskClock"]
-
-
-class TaskClock:
-    """Where a task's time goes, in seconds, counted once a batch.
-
-    Attributes:
-        busy_s: In the chain, and in a source's own code.
-        idle_s: Waiting for input.
-        blocked_s: Waiting for a receiver that is slower.
-    """
-
-    __slots__ = ("blocked_s", "busy_s", "idle_s")
-
-    def __init__(self) -> None:
-        self.busy_s = 0.0
-        self.idle_s = 0.0
-        self.blocked_s = 0.0
+__all__ = ["Task"]
 
 
 class Task:
@@ -95,23 +80,19 @@ class Task:
         self.mailbox = mailbox
         self.inputs = inputs
         self.clock = TaskClock()
-        self.working_since: float | None = None
         self._services = services
         self._batch_size = config.batch_size
         self._linger_s = config.linger_ms / 1000
-        self._host = host
-        self._loop = loop
-        self._waiting_for = sum(not channel.feeds_back for channel in inputs)
-        self._heads_loop = any(channel.feeds_back for channel in inputs)
-        self._entries = sum(channel.enters_loop for channel in inputs)
-        self._held_in_loop = 0
-        self._holds_open = loop is not None and self._entries > 0
+        self._hosted: HostedHead | None = None
+        if host is not None:
+            send = functools.partial(self._pass_on, at_once=True)
+            self._hosted = HostedHead(host, chain, self.clock, loop, send)
+        self._loop: LoopMember | None = None
         if loop is not None and mailbox is not None:
-            if self._holds_open:
-                loop.hold_open()
-            if self._heads_loop or self._holds_open:
-                loop.watch(mailbox)
-        self._max_in_loop = 2 * config.channel_batches
+            inside = [n for n in chain.nodes if n.transformation.loop == vertex.head.loop]
+            most = 2 * config.channel_batches
+            self._loop = LoopMember(loop, mailbox, inputs, inside, most)
+        self._waiting_for = sum(not channel.feeds_back for channel in inputs)
         self._held_back: deque[tuple[Channel, Batch]] = deque()
         self._size = 1
         self._tracing: TracedChain | None = None
@@ -127,6 +108,8 @@ class Task:
     def trace_with(self, tracer: Tracer) -> None:
         """Follow the records that the tracer picks; called before the task runs."""
         self._tracing = TracedChain(self.chain, self.subtask, tracer)
+        if self._hosted is not None:
+            self._hosted.tracing = self._tracing
         if self.source is not None:
             self._sampler = tracer.sampler(self.source.transformation.uid, self.subtask)
 
@@ -154,8 +137,8 @@ class Task:
         failed: BaseException | None = None
         try:
             self._open(opened)
-            if self._host is not None:
-                self._host.start()
+            if self._hosted is not None:
+                self._hosted.host.start()
             if self.source is None:
                 self._serve_mailbox()
             else:
@@ -168,8 +151,8 @@ class Task:
             failed = error
             raise
         finally:
-            if self._host is not None:
-                self._host.close()
+            if self._hosted is not None:
+                self._hosted.host.close()
             self._close(opened, failed)
 
     def _open(self, opened: list[Node]) -> None:
@@ -253,7 +236,8 @@ class Task:
             self._receive(self.mailbox.get(0) or self._rest())
             self._take_results()
             self._admit()
-            self._stop_holding_open()
+            if self._loop is not None:
+                self._loop.let_go(channel for channel, _ in self._held_back)
             self._tick()
             self._pass_on(at_once=self.mailbox.empty)
 
@@ -266,151 +250,46 @@ class Task:
             self._held_back.append((channel, item))
         elif isinstance(item, EndOfInput):
             self._waiting_for -= not channel.feeds_back
-            self._entries -= channel.enters_loop
-
-    def _stop_holding_open(self) -> None:
-        if self._holds_open and not self._entries and self._loop is not None:
-            if any(channel.enters_loop for channel, _ in self._held_back):
-                return
-            self._holds_open = False
-            self._loop.let_go()
+            if self._loop is not None:
+                self._loop.input_ended(channel)
 
     def _all_worked_off(self) -> bool:
-        if self._held_back:
+        if self._held_back or (self._hosted is not None and not self._hosted.may_end):
             return False
-        if self._host is not None:
-            self._host.no_more()
-            if self._host.busy:
-                return False
-        return not self._heads_loop or self._loop is None or self._loop.under_way == 0
+        return self._loop is None or self._loop.may_end
 
     def _admit(self) -> None:
         """Work off what has arrived, as far as there is room for it."""
         for _ in range(len(self._held_back)):
             channel, batch = self._held_back.popleft()
-            if self._is_full_for(channel):
+            if self._loop is not None and not self._loop.admits(channel):
                 self._held_back.append((channel, batch))
                 continue
             rest = None
-            if self._host is not None:
-                rest = self._feed(batch)
+            if self._hosted is not None:
+                rest = self._hosted.feed(batch)
             else:
                 self._work(batch, channel.input_index)
             channel.took(len(batch.values) - (len(rest.values) if rest is not None else 0))
             if rest is not None:
                 self._held_back.appendleft((channel, rest))
                 return
-            if self._loop is not None:
-                self._settle(self._loop)  # what came of it counts before it stops counting
+            self._settle()  # what came of it counts in a loop before it stops counting
             channel.done_with()
 
-    def _is_full_for(self, channel: Channel) -> bool:
-        """Whether a loop has so much under way that nothing new may enter."""
-        if not channel.enters_loop or self._loop is None:
-            return False
-        return not self._loop.has_room(self._max_in_loop)
-
-    def _feed(self, batch: Batch) -> Batch | None:
-        """Hand records to the host; return those that there was no room for."""
-        assert self._host is not None
-        statistics = self.chain.root.nodes[0].statistics
-        room = self._host.room()
-        part = batch if room >= len(batch.values) else batch.sliced(0, room)
-        if part.values:
-            statistics.pending += len(part.values)
-            if self._loop is not None:
-                self._loop.add(len(part.values))
-            self._host.feed(part if part.trace is None else self._fed_traced(part))
-        if len(part.values) == len(batch.values):
-            if batch.trace is not None and self._tracing is not None:
-                self._tracing.tracer.branched(batch.trace.trace, -1)
-            return None
-        return batch.sliced(len(part.values), len(batch.values))
-
     def _take_results(self) -> None:
-        if self._host is None:
+        if self._hosted is None:
             return
-        node = self.chain.root.nodes[0]
-        outcomes = self._host.take()
-        if not outcomes:
-            return
-        started = self.working_since = time.monotonic()
-        self._pass_results(node, outcomes)
-        self.working_since = None
-        self.clock.busy_s += time.monotonic() - started
+        decided = self._hosted.pass_results()
+        if decided and self._loop is not None:
+            self._settle()
+            self._loop.tracker.remove(decided)
+
+    def _settle(self) -> None:
+        """In a loop: send everything on, and let the loop count what operators still hold."""
         if self._loop is not None:
-            self._settle(self._loop)
-            self._loop.remove(sum(outcome.decided for outcome in outcomes))
-
-    def _pass_results(self, node: Node, outcomes: Sequence[Outcome | Slice]) -> None:
-        values: list[object] = []
-        riders: tuple[list[object], ...] = tuple([] for _ in self.chain.root.layouts[0])
-        for outcome in outcomes:
-            node.statistics.pending -= outcome.decided
-            node.statistics.entered += outcome.decided
-            if isinstance(outcome, Slice):
-                self._pass_slice(node, outcome)
-                continue
-            node.statistics.retries += outcome.attempts - 1
-            if outcome.error is not None:
-                self._emit_results(node, values, riders)  # what came before is not lost with it
-                values, riders = [], tuple([] for _ in riders)
-                self._set_aside(node, outcome, outcome.error)
-            elif not outcome.results:
-                node.statistics.empty += 1
-            if outcome.mark is not None and self._tracing is not None:
-                self._emit_results(node, values, riders)
-                values, riders = [], tuple([] for _ in riders)
-                self._pass_on(at_once=True)
-                self.working_since = None  # what it gives is not for the linger thread to send
-                self._tracing.outcome(outcome.mark, outcome)
-                continue
-            for result in outcome.results:
-                values.append(result)
-                for column, rider in zip(riders, outcome.riders, strict=True):
-                    column.append(rider)
-        self._emit_results(node, values, riders)
-
-    def _emit_results(
-        self, node: Node, values: list[object], riders: tuple[list[object], ...]
-    ) -> None:
-        if values:
-            node.statistics.produced += len(values)
-            self.chain.emit(Batch(values, riders))
-
-    def _fed_traced(self, batch: Batch) -> Batch:
-        """Return a traced batch as it goes to the host; worker processes are not followed into."""
-        assert self._tracing is not None
-        follows = isinstance(self.chain.root.nodes[0].live, LiveMapAsync)
-        return self._tracing.fed(batch, followed=follows)
-
-    def _pass_slice(self, node: Node, part: Slice) -> None:
-        node.statistics.add(part.counts, part.custom)
-        # While the worker worked, the task waited for it, not for input.
-        self.clock.busy_s += part.work_s
-        self.clock.idle_s = max(0.0, self.clock.idle_s - part.work_s)
-        if part.results.values:
-            self.chain.emit(part.results)
-        for letter in part.letters:
-            if letter.error is not None:
-                self._set_aside(node, letter, letter.error)
-        if part.failure is not None:
-            raise part.failure
-
-    def _set_aside(self, node: Node, outcome: Outcome, error: Exception) -> None:
-        riders = dict(zip(self.chain.root.layouts[0], outcome.riders, strict=False))
-        self.chain.set_aside(node, outcome.record, error, outcome.attempts, riders)
-
-    def _settle(self, loop: LoopTracker) -> None:
-        """Send everything on, and let the loop count what operators still hold."""
-        self._pass_on(at_once=True)
-        inside = self.vertex.head.loop  # the chain may go on behind the loop
-        held = sum(n.live.held for n in self.chain.nodes if n.transformation.loop == inside)
-        change, self._held_in_loop = held - self._held_in_loop, held
-        if change > 0:
-            loop.add(change)
-        elif change < 0:
-            loop.remove(-change)
+            self._pass_on(at_once=True)
+            self._loop.count_held()
 
     def _rest(self) -> tuple[Channel | None, object] | None:
         assert self.mailbox is not None
@@ -433,10 +312,10 @@ class Task:
                 raise ChannelClosed
             size = self._size
             piece = batch if start == 0 and total <= size else batch.sliced(start, start + size)
-            started = self.working_since = time.monotonic()
+            started = self.clock.working_since = time.monotonic()
             self.chain.process(piece, input_index)
             elapsed = time.monotonic() - started
-            self.working_since = None
+            self.clock.working_since = None
             self.clock.busy_s += elapsed
             start += len(piece.values)
             self._resize(len(piece.values), elapsed)
@@ -502,5 +381,4 @@ class Task:
         due_s = self.chain.due_s()
         if due_s is not None and due_s <= time.monotonic():
             self.chain.tick()
-            if self._loop is not None:
-                self._settle(self._loop)
+            self._settle()

@@ -23,7 +23,7 @@ def metrics_of(task: Task) -> list[OperatorMetrics]:
             t, operator = node.transformation, node.live.operator
             how = (operator.kind, operator.one_to_one)
             rows.append((t.uid, t.name, *how, node.statistics, index == 0, node.live.held))
-    clock, since = task.clock, task.working_since
+    clock, since = task.clock, task.clock.working_since
     under_way_s = 0.0 if since is None else max(0.0, time.monotonic() - since)
     busy_s = clock.busy_s + under_way_s
     return subtask_metrics(rows, task.subtask, busy_s, clock.idle_s, clock.blocked_s)

@@ -203,7 +203,7 @@ class LocalRun:
         while not self._done.wait(linger_s / 2):
             now = time.monotonic()
             for task in self.tasks:
-                since = task.working_since
+                since = task.clock.working_since
                 if since is not None and now - since > linger_s / 2:
                     self._flush_for(task)
 
