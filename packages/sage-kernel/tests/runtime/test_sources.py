@@ -80,22 +80,10 @@ def test_a_silent_polling_source_holds_nothing_back() -> None:
     assert sorted(sink.records) == [1, 2, 3]
 
 
-@pytest.mark.parametrize(
-    "branches",
-    [
-        1,
-        pytest.param(
-            2,
-            marks=pytest.mark.xfail(
-                strict=True,
-                reason="the linger thread does not reach what waits for several branches",
-            ),
-        ),
-    ],
-)
+@pytest.mark.parametrize("branches", [1, 2])
 def test_a_function_that_is_stuck_holds_nothing_back(branches: int) -> None:
     """What a function gave before it got stuck at a record goes on while it is stuck."""
-    gate, sink = Gate(), CollectingSink(timeout_s=10.0 if branches == 1 else 0.5)
+    gate, sink = Gate(), CollectingSink(timeout_s=10.0)
 
     def stuck_at_five(n: int) -> int:
         if n == 5:

@@ -11,6 +11,7 @@ buffer; where an operator raised, the loop went on behind the failing record, in
 from __future__ import annotations
 
 import functools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from operator import length_hint
@@ -57,11 +58,34 @@ class Outlet:
     columns: Columns
     edges: list[OutputEdge] = field(default_factory=list)
     children: list[Segment] = field(default_factory=list)
+    _for_children: list[Batch] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     @property
     def is_direct(self) -> bool:
         """Whether the loop writes straight into the buffer of the only edge."""
         return len(self.edges) == 1 and not self.children
+
+    def spread(self) -> None:
+        """Move what was collected to the buffers of the edges, and keep it for the children.
+
+        The linger thread calls this too, while the task is stuck in a user's function; the lock
+        keeps the order that records have.
+        """
+        if self.is_direct or not self.columns.values:
+            return
+        with self._lock:
+            batch = self.columns.take()
+            for edge in self.edges:
+                edge.columns.extend(batch)
+            if self.children and batch.values:
+                self._for_children.append(batch)
+
+    def take_for_children(self) -> list[Batch]:
+        """Remove and return what the children have not worked on yet."""
+        with self._lock:
+            batches, self._for_children = self._for_children, []
+        return batches
 
 
 @dataclass
@@ -203,6 +227,15 @@ class Chain:
         times = [node.live.due_s for node in self.nodes if node.live.due_s is not None]
         return min(times, default=None)
 
+    def flush_what_waits(self) -> None:
+        """Send results on while the task is stuck in a user's function; for the linger thread."""
+        for segment in self.segments:
+            for outlet in segment.outlets:
+                if outlet.edges:
+                    outlet.spread()
+        for edge in self.edges:
+            edge.try_flush()
+
     def flush_sinks(self) -> None:
         """Make what sinks were given visible."""
         for node in self.nodes:
@@ -248,13 +281,10 @@ class Chain:
 
     def _deliver(self, segment: Segment) -> None:
         for outlet in segment.outlets:
-            if outlet.is_direct or not outlet.columns.values:
-                continue
-            batch = outlet.columns.take()
-            for edge in outlet.edges:
-                edge.columns.extend(batch)
-            for child in outlet.children:
-                self._run(child, batch)
+            outlet.spread()
+            for batch in outlet.take_for_children() if outlet.children else ():
+                for child in outlet.children:
+                    self._run(child, batch)
 
     def _relieve(self, segment: Segment) -> None:
         """Send on what waits before its batch has ended, so that one record cannot fill memory."""

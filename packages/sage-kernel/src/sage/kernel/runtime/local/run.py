@@ -209,8 +209,7 @@ class LocalRun:
 
     def _flush_for(self, task: Task) -> None:
         try:
-            for edge in task.chain.edges:
-                edge.try_flush()
+            task.chain.flush_what_waits()
         except ChannelClosed:
             return  # the job is over already
         except Exception as error:
