@@ -264,6 +264,8 @@ def test_documents_that_do_not_fit_change_nothing(home: Path) -> None:
             writer.add(document, "1", odd, np.ones((1, 32)))
         with pytest.raises(DataError, match="source or a doc_id"):
             writer.add(Document("x"), "1", [], np.empty((0, 32)))
+        with pytest.raises(DataError, match="not valid UTF-8"):
+            writer.add(Document("x", source="\udcff.md"), "1", [], np.empty((0, 32)))
         assert writer.known() == {"a.md": "1"}
         writer.commit()
     with Collection.open("c", home) as collection:

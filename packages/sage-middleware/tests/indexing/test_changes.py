@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from sage.common.errors import DataError
@@ -60,3 +62,18 @@ def test_a_missing_directory_is_named(tmp_path):
     """The path that was given is in the message."""
     with pytest.raises(DataError, match="nope"):
         find_changes(tmp_path / "nope", {})
+
+
+def test_a_name_that_is_no_text_is_told_in_letters(docs):
+    """A file name that is not UTF-8 fails that file alone, and what is told can be printed."""
+    try:
+        with open(os.fsencode(docs) + b"/\xff.md", "wb") as file:
+            file.write(b"# Bell\n")
+    except OSError:
+        pytest.skip("this file system takes UTF-8 names only")
+    changes = find_changes(docs, {})
+    (failed,) = changes.failed
+    assert failed.source.endswith("/\\xff.md")
+    assert failed.source.encode("utf-8")
+    assert "UTF-8" in failed.reason
+    assert len(changes.files) == len(find_changes(docs, {}, patterns=["*"]).files) >= 2

@@ -110,6 +110,8 @@ class CollectionWriter:
         source = document.source or document.doc_id
         if not source:
             raise DataError("a document needs a source or a doc_id to be put into a collection")
+        if source.encode("utf-8", "replace").decode("utf-8") != source:
+            raise DataError(f"the source {source!r} is not valid UTF-8")
         by_id = {c.chunk_id or content_id(source, str(c.start), str(c.end)): c for c in chunks}
         if len(by_id) != len(chunks):
             raise DataError(f"two chunks of {source!r} have the same id", source=source)

@@ -108,6 +108,8 @@ def _examined(source: str, known: Mapping[str, str]) -> FoundFile | FailedDocume
     from sage.libs.documents.discovery import fingerprint
 
     before = known.get(source)
+    if (shown := os.fsencode(source).decode("utf-8", "backslashreplace")) != source:
+        return FailedDocument(shown, "its name is not valid UTF-8; rename it", DataError.code)
     try:
         now = fingerprint(source)
         size = os.stat(source).st_size
