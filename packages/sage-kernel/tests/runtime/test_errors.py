@@ -16,7 +16,7 @@ from sage.kernel import (
     RetryPolicy,
     SinkFunction,
 )
-from sage.kernel.errors import JobFailedError
+from sage.kernel.errors import GraphError, JobFailedError
 from sage.kernel.testing import CollectingSink, check_conservation
 
 NOW = {"delay_s": 0.0}
@@ -319,3 +319,25 @@ def test_counts_add_up_when_a_job_fails_in_the_middle() -> None:
         with pytest.raises(JobFailedError):
             job.wait(30)
         check_conservation(job.metrics(), env.graph(), ended=False)
+
+
+@pytest.mark.parametrize("parallelism", [1, 3])
+def test_a_refused_key_is_set_aside_by_the_policy_of_key_by(parallelism: int) -> None:
+    """The key is at fault, not the operator behind it, with an exchange and without one."""
+    env = LocalEnvironment()
+    keyed = env.from_collection(["a", None, "b"]).key_by(lambda key: key, on_error="skip")
+    got: list[object] = []
+    keyed.count(parallelism=parallelism).sink(got.append)
+    metrics = env.execute().metrics
+    assert sorted(got, key=str) == [("a", 1), ("b", 1)]
+    assert metrics["key_by"].skipped == 1
+    assert metrics["count"].received == 2
+
+
+def test_a_stream_from_outside_cannot_join_the_rounds_of_a_loop() -> None:
+    """What enters the body of iterate sideways is refused when the plan is made, by name."""
+    env = LocalEnvironment()
+    other = env.from_collection([1], name="other")
+    looped = env.from_collection([2]).iterate(lambda s: s.union(other), max_iterations=2)
+    with pytest.raises(GraphError, match="reads 'other', which is outside of the loop"):
+        looped.collect()

@@ -10,7 +10,7 @@ from sage.kernel.errors import GraphError
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.graph.transformation import AUTO, Transformation
 from sage.kernel.operators.gather import GatherOperator
-from sage.kernel.operators.iterate import FutureOperator
+from sage.kernel.operators.iterate import FutureOperator, LoopHeadOperator
 from sage.kernel.operators.join import JoinOperator
 from sage.kernel.operators.map_batches import MapBatchesOperator
 
@@ -41,7 +41,7 @@ def validate(graph: StreamGraph) -> StreamGraph:
                     f"parallelism must be at least 1, got {transformation.parallelism}",
                 )
             )
-        problems += _loop_problems(transformation)
+        problems += _loop_problems(graph, transformation)
         if isinstance(transformation.operator, FutureOperator) and not transformation.inputs:
             hint = "was promised by from_future and never filled; call stream.fill_future(future)"
             problems.append(Problem(transformation.name, hint))
@@ -85,11 +85,24 @@ def _on_event_loop(transformation: Transformation) -> Transformation:
     return replace(transformation, executor=None)
 
 
-def _loop_problems(transformation: Transformation) -> list[Problem]:
+def _loop_problems(graph: StreamGraph, transformation: Transformation) -> list[Problem]:
     """An operator of a loop must not hold records until the end of an input that waits for them."""
     operator = transformation.operator
     if transformation.loop is None:
         return []
+    if transformation.counts_rounds and not isinstance(operator, LoopHeadOperator):
+        outside = [
+            e for e in transformation.inputs if graph[e.upstream].loop != transformation.loop
+        ]
+        if outside:
+            name = graph[outside[0].upstream].name
+            return [
+                Problem(
+                    transformation.name,
+                    f"reads {name!r}, which is outside of the loop: its records have no round; "
+                    f"union it before iterate, or build the loop with from_future",
+                )
+            ]
     if isinstance(operator, MapBatchesOperator) and operator.max_wait_ms is None:
         return [Problem(transformation.name, "inside a loop map_batches needs max_wait_ms")]
     if isinstance(operator, GatherOperator) and operator.timeout_s is None:

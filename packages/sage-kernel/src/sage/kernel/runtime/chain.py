@@ -396,7 +396,10 @@ class Chain:
         self, segment: Segment, index: int, input_index: int, failure: Failure, error: Exception
     ) -> None:
         node = segment.nodes[index]
-        if not node.live.operator.one_to_one and failure.gave_nothing:
+        if isinstance(error, KeyRefusedError) and index and _gives_keys(segment.nodes[index - 1]):
+            # The key is at fault, not the operator that looks at it: as at an exchange.
+            index, node = index - 1, segment.nodes[index - 1]
+        elif not node.live.operator.one_to_one and failure.gave_nothing:
             node.statistics.empty -= 1
         last: Exception | None = error
         attempts = 1
@@ -498,6 +501,10 @@ class _Naming:
 def _rows(values: Iterator[Any], batch: Batch) -> Iterable[Any]:
     """Return what a loop iterates; ``values`` is kept apart so that what is left can be counted."""
     return zip(values, *batch.riders, strict=False) if batch.riders else values
+
+
+def _gives_keys(node: Node) -> bool:
+    return node.live.operator.kind == "key_by"
 
 
 def _walk(segment: Segment) -> Iterator[Segment]:

@@ -19,7 +19,7 @@ from sage.kernel.metrics.trace import Tracer
 from sage.kernel.runtime.chain import Node
 from sage.kernel.runtime.channel import ChannelClosed
 from sage.kernel.runtime.dead_letters import DeadLetter, DeadLetters
-from sage.kernel.runtime.local.deployment import Deployment
+from sage.kernel.runtime.deployment import Deployment
 from sage.kernel.runtime.local.hosting import LocalHosts
 from sage.kernel.runtime.run_state import RunState
 from sage.kernel.runtime.services import Services
