@@ -141,7 +141,8 @@ class AsyncHost:
         for value, riders in zip(batch.values, rows, strict=True):
             self._pending.append((self._fed, Outcome(value, riders, mark=batch.trace)))
             self._fed += 1
-        self._loop.call(self._staff)
+        if self._workers < self._concurrency:  # a full crew needs nobody to tell it
+            self._loop.call(self._staff)
 
     def take(self) -> list[Outcome]:
         """Return what is decided; with ``ordered`` only what nothing undecided precedes."""
@@ -191,9 +192,12 @@ class AsyncHost:
                 decided.append((number, outcome))
                 if not self._woken:
                     self._woken = True
-                    self._mailbox.put(None, Wake())
+                    # At the end of this turn of the loop: what ends together wakes the task once.
+                    asyncio.get_running_loop().call_soon(self._mailbox.put, None, Wake())
         finally:
             self._workers -= 1
+            if pending and not self._closed:  # fed after this worker had looked
+                self._staff()
 
     async def _decide(self, outcome: Outcome) -> None:
         retry = self._retry
