@@ -174,7 +174,7 @@ def _whole(value: Any) -> str | None:
 
 def _milliseconds(value: Any) -> str | None:
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < 1e9
-    return None if fits else "expected milliseconds, 0 or more, finite"
+    return None if fits else "expected finite milliseconds, 0 or more"
 
 
 def _share(value: Any) -> str | None:
