@@ -27,7 +27,7 @@ def edge_of(
         channels,
         layout=("key",) if partitioning is Partitioning.HASH else (),
         batch_size=batch_size,
-        refuse=lambda record, error: refused.append((record, error)),
+        refuse=lambda record, riders, error: refused.append((record, riders, error)),
     )
     return edge, mailboxes, refused
 
@@ -89,8 +89,10 @@ def test_keys_decide_the_receiver(keys: list[Any]) -> None:
                 assert keys[record] == key
                 assert subtask_of_group(key_group(key), 3) == subtask
     assert got == sum(key is not None for key in keys)
-    assert [record for record, _ in refused] == [n for n, k in enumerate(keys) if k is None]
-    assert all(isinstance(error, KeyRefusedError) for _, error in refused)
+    nones = [n for n, key in enumerate(keys) if key is None]
+    assert [record for record, _, _ in refused] == nones
+    assert all(riders == {"key": None} for _, riders, _ in refused)
+    assert all(isinstance(error, KeyRefusedError) for _, _, error in refused)
 
 
 def test_the_linger_thread_sends_only_where_there_is_room() -> None:

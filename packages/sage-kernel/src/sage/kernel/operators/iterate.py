@@ -89,7 +89,6 @@ class LoopTailOperator(Operator):
         """``if not (until(v) or last round): send it back``."""
         rounds = loop.riders["round"]
         back = live.sides[FEEDBACK]
-        value, again = (loop.bind(column.append, "o") for column in (back.values, back.riders[0]))
         tests = []
         if self.max_iterations is not None:
             tests.append(f"{rounds} + 1 < {self.max_iterations}")
@@ -98,7 +97,7 @@ class LoopTailOperator(Operator):
         produced = loop.count("produced")
         loop.block(
             f"if {' and '.join(tests)}:",
-            [f"{value}({loop.value})", f"{again}({rounds} + 1)", "continue"],
+            [*loop.collecting(back, round=f"{rounds} + 1"), "continue"],
         )
         loop.line(f"{produced} += 1")
         del loop.riders["round"]

@@ -27,7 +27,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.operator import SideOutput
 
 __all__ = ["Loop", "Nesting", "Source"]
 
@@ -94,6 +97,7 @@ class Loop:
     _nesting: tuple[Nesting, ...] = ()
     _nesting_of: dict[int, tuple[Nesting, ...]] = field(default_factory=dict)
     _context_of: dict[int, str] = field(default_factory=dict)
+    _at_end: list[str] = field(default_factory=list)
     _serial: int = 0
 
     def __post_init__(self) -> None:
@@ -148,6 +152,23 @@ class Loop:
         self.value = self.fresh()
         self.line(f"{self.value} = {expression}")
         return self.value
+
+    def collecting(self, columns: SideOutput, **riders: str) -> list[str]:
+        """Return the lines that add the current value to columns, with what rides beside it.
+
+        Args:
+            columns: Where it is collected; what it does not know of rides no further.
+            riders: Riders that are to be other than they are now.
+        """
+        beside = {**self.riders, **riders}
+        lines = [f"{self.bind(columns.values.append, 'out')}({self.value})"]
+        for name, column in zip(columns.layout, columns.riders, strict=True):
+            lines.append(f"{self.bind(column.append, 'out')}({beside.get(name)})")
+        return lines
+
+    def at_end(self, line: str) -> None:
+        """Add a line that runs once when the loop is left, also by an exception."""
+        self._at_end.append(line)
 
     def count(self, attribute: str) -> str:
         """Return a local counter that is added to ``attribute`` of the operator's statistics."""
@@ -217,8 +238,8 @@ class Loop:
             lines.append(" " * (16 + 4 * depth) + text)
             operator_of_line[len(lines)] = index
         lines.append("        finally:")
-        flushed = [f"            {t}.{a} += {n}" for n, (t, a) in self._counters.items()]
-        lines += flushed or ["            pass"]
+        ending = [f"{t}.{a} += {n}" for n, (t, a) in self._counters.items()] + self._at_end
+        lines += [f"            {line}" for line in ending or ["pass"]]
         lines.append("    return run")
         return Source(
             "\n".join(lines) + "\n",

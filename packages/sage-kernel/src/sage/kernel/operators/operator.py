@@ -13,7 +13,7 @@ with the output in ``loop.value``, or reaches ``continue`` after counting the fa
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
@@ -29,11 +29,12 @@ __all__ = ["LiveOperator", "Operator", "Row", "SideOutput"]
 class SideOutput(Protocol):
     """Where records of a side output are collected."""
 
+    layout: tuple[str, ...]
     values: list[Any]
     riders: tuple[list[Any], ...]
 
-    def append(self, value: Any) -> None:
-        """Add a record that has no riders."""
+    def append_row(self, row: Sequence[Any]) -> None:
+        """Add a record with its riders, in the order of ``layout``."""
 
 
 class Row(tuple[Any, ...]):

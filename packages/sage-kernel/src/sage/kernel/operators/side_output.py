@@ -33,12 +33,14 @@ class ProcessContext:
     Attributes:
         current_key: The record's key on a keyed stream, else None.
         silent: Whether the current record has given no side output yet.
+        beside: What rides beside the current record and goes on with its side outputs.
     """
 
     def __init__(self, live: LiveOperator) -> None:
         self._live = live
         self.current_key: Any = None
         self.silent = True
+        self.beside: dict[str, Any] = {}
 
     def output(self, tag: str, record: Any) -> None:
         """Send a record to the side output of that name; counted if nothing reads it."""
@@ -47,11 +49,15 @@ class ProcessContext:
             self._live.statistics.empty -= 1  # the loop counts the record as empty until now
         side = self._live.sides.get(tag)
         if side is not None:
-            side.append(record)
+            side.append_row((record, *map(self.beside.get, side.layout)))
         else:
             counts = self._live.statistics.custom
             name = f"unread side output {tag!r}"
             counts[name] = counts.get(name, 0) + 1
+
+    def let_go(self) -> None:
+        """Forget the last record's request: one that nothing refers to any more is answered."""
+        self.beside.pop("request", None)
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,13 @@ class ProcessOperator(Operator):
         ctx = loop.bind(context, "c")
         if self.keyed:
             loop.line(f"{ctx}.current_key = {loop.key}")
+        known = {name for side in live.sides.values() for name in side.layout}
+        beside = ", ".join(
+            f"{n!r}: {variable}" for n, variable in loop.riders.items() if n in known
+        )
+        if beside:
+            loop.line(f"{ctx}.beside = {{{beside}}}")
+            loop.at_end(f"{ctx}.let_go()")
         function = loop.bind(live.functions[0].call)
         loop.line(f"{ctx}.silent = True")
         items = loop.bind(items_of("process"))
@@ -104,10 +117,13 @@ class RouteOperator(Operator):
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``if p0(v): side0(v); continue`` for each route."""
         for (tag, _), function in zip(self.routes, live.functions, strict=True):
-            side = live.sides.get(tag)
-            send = loop.bind(side.append if side is not None else _unread(live, tag), "o")
             test = f"{loop.bind(function.call)}({loop.value})"
-            loop.block(f"if {test}:", [f"{send}({loop.value})", "continue"])
+            side = live.sides.get(tag)
+            if side is not None:
+                send = loop.collecting(side)
+            else:
+                send = [f"{loop.bind(_unread(live, tag), 'o')}({loop.value})"]
+            loop.block(f"if {test}:", [*send, "continue"])
         loop.drop_if("True", "filtered")
 
 

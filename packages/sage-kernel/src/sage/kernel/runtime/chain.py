@@ -1,8 +1,4 @@
-"""A chain in one subtask: live operators, compiled into loops, with what happens on errors.
-
-A chain is a tree. Where an operator has one consumer, both are in the same loop; where it has
-several, or side outputs, results are collected for the batch and each branch runs over them. Such a
-stretch without branches is a *segment*, and compiles to one loop.
+"""Runs a chain in one subtask: batches through its segments, and on behind a record that fails.
 
 Invariant: after ``process`` returns, every record of the batch has met its fate or is in an output
 buffer; where an operator raised, the loop went on behind the failing record, inner loops first.
@@ -11,138 +7,25 @@ buffer; where an operator raised, the loop went on behind the failing record, in
 from __future__ import annotations
 
 import functools
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from operator import length_hint
-from types import MappingProxyType
 from typing import Any
 
-from sage.kernel.config import ErrorPolicy
 from sage.kernel.errors import JobFailedError, KeyRefusedError
-from sage.kernel.graph.transformation import Transformation
-from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.operators.map_batches import BatchFailed
-from sage.kernel.operators.operator import LiveOperator, Row
-from sage.kernel.runtime.chain_compiler import CompiledLoop, Failure, compile_loop
+from sage.kernel.operators.operator import Row
+from sage.kernel.runtime.chain_compiler import CompiledLoop, Failure
 from sage.kernel.runtime.channel import Batch
-from sage.kernel.runtime.output import Columns, OutputEdge
-from sage.kernel.state.key_group import check_key
+from sage.kernel.runtime.policies import (
+    NO_RIDERS,
+    DeadLetterHandler,
+    Naming,
+    refused_key_behind,
+    set_aside,
+)
+from sage.kernel.runtime.segment import Node, Segment
 
-__all__ = ["Chain", "DeadLetterHandler", "Node", "Outlet", "Segment", "set_aside"]
-
-
-@dataclass
-class Node:
-    """An operator of a chain, in one subtask."""
-
-    transformation: Transformation
-    live: LiveOperator
-    policy: ErrorPolicy
-    statistics: OperatorStatistics = field(default_factory=OperatorStatistics)
-
-    def __post_init__(self) -> None:
-        self.live.statistics = self.statistics
-
-
-@dataclass
-class Outlet:
-    """Where results of a segment go: into other tasks, into further segments, or both.
-
-    Attributes:
-        columns: Where they are collected. With a single edge these are the edge's own.
-        edges: Edges to other tasks.
-        children: Segments of this chain.
-    """
-
-    columns: Columns
-    edges: list[OutputEdge] = field(default_factory=list)
-    children: list[Segment] = field(default_factory=list)
-    _for_children: list[Batch] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
-
-    @property
-    def is_direct(self) -> bool:
-        """Whether the loop writes straight into the buffer of the only edge."""
-        return len(self.edges) == 1 and not self.children
-
-    def spread(self) -> None:
-        """Move what was collected to the buffers of the edges, and keep it for the children.
-
-        The linger thread calls this too, while the task is stuck in a user's function; the lock
-        keeps the order that records have.
-        """
-        if self.is_direct or not self.columns.values:
-            return
-        with self._lock:
-            batch = self.columns.take()
-            for edge in self.edges:
-                edge.columns.extend(batch)
-            if self.children and batch.values:
-                self._for_children.append(batch)
-
-    def take_for_children(self) -> list[Batch]:
-        """Remove and return what the children have not worked on yet."""
-        with self._lock:
-            batches, self._for_children = self._for_children, []
-        return batches
-
-
-@dataclass
-class Segment:
-    """A stretch of operators without branches.
-
-    Attributes:
-        nodes: The operators; only a source's segment has none.
-        layouts: For each input of the first operator, the riders that come in.
-        main: Where results go, or None after a sink.
-        sides: Where side outputs go.
-        relieve: Sends on what waits in the outlets, in the middle of a batch; set by the chain.
-    """
-
-    nodes: list[Node]
-    layouts: tuple[tuple[str, ...], ...] = ((),)
-    main: Outlet | None = None
-    sides: list[Outlet] = field(default_factory=list)
-    relieve: Callable[[], None] | None = None
-    _loops: dict[tuple[int, int], CompiledLoop] = field(default_factory=dict)
-
-    def loop(self, start: int = 0, input_index: int = 0) -> CompiledLoop:
-        """Return the loop over the operators from ``start`` on, compiled when first needed."""
-        loop = self._loops.get((start, input_index))
-        if loop is None:
-            nodes = self.nodes[start:]
-            loop = self._loops[start, input_index] = compile_loop(
-                [n.live for n in nodes],
-                [n.statistics for n in nodes],
-                layout=self.layout_at(start, input_index),
-                input_index=input_index,
-                out=self.main.columns if self.main is not None else None,
-                relieve=self.relieve,
-                most_waiting=self.most_waiting,
-            )
-        return loop
-
-    def layout_at(self, start: int, input_index: int = 0) -> tuple[str, ...]:
-        """Return the riders that come in at operator ``start``."""
-        layout = self.layouts[input_index]
-        for node in self.nodes[:start]:
-            layout = node.live.operator.layout_after(layout)
-        return layout
-
-    @property
-    def most_waiting(self) -> int:
-        """How many results may wait before they are sent on, also in the middle of a batch."""
-        edges = self.main.edges if self.main is not None else []
-        return max(256, *(edge.batch_size for edge in edges)) if edges else 1024
-
-    @property
-    def outlets(self) -> list[Outlet]:
-        """Every way out."""
-        return [self.main, *self.sides] if self.main is not None else self.sides
-
-
-DeadLetterHandler = Callable[[Node, Any, BaseException, int], None]
+__all__ = ["Chain"]
 
 
 class Chain:
@@ -164,7 +47,7 @@ class Chain:
         self.root = root
         self._dead_letter = dead_letter
         self._interrupted = interrupted
-        self.segments = list(_walk(root))
+        self.segments = list(root.walk())
         for segment in self.segments:
             segment.relieve = functools.partial(self._relieve, segment)
         self.edges = [e for s in self.segments for outlet in s.outlets for e in outlet.edges]
@@ -194,24 +77,16 @@ class Chain:
         record: Any,
         error: Exception,
         attempts: int,
-        riders: Mapping[str, Any] = MappingProxyType({}),
+        riders: Mapping[str, Any] = NO_RIDERS,
     ) -> None:
-        """Do what the operator's policy says with a record that failed for good.
-
-        A record that belongs to a caller's request fails that request, and never the job.
-        """
-        request = riders.get("request")
-        if request is not None:
-            node.statistics.skipped += 1
-            request.fail(_failure(node, record, error, attempts))
-        else:
-            set_aside(node, record, error, attempts, self._dead_letter)
+        """Do what the operator's policy says with a record that failed for good."""
+        set_aside(node, record, error, attempts, self._dead_letter, riders)
 
     def finish(self) -> None:
         """Let every operator say what it still holds, inputs before what reads them."""
         for segment in self.segments:
             for index, node in enumerate(segment.nodes):
-                self._finish_node(segment, index, node)
+                self._emit_from(segment, index, node, node.live.finish, "finish()")
             self._deliver(segment)
 
     def tick(self) -> None:
@@ -219,7 +94,7 @@ class Chain:
         for segment in self.segments:
             for index, node in enumerate(segment.nodes):
                 if node.live.due_s is not None:
-                    self._emit_from(segment, index, node, node.live.on_due(), "on_due()")
+                    self._emit_from(segment, index, node, node.live.on_due, "on_due()")
             self._deliver(segment)
 
     def due_s(self) -> float | None:
@@ -239,7 +114,7 @@ class Chain:
     def flush_sinks(self) -> None:
         """Make what sinks were given visible."""
         for node in self.nodes:
-            with _Naming(node, "flush()"):
+            with Naming(node, "flush()"):
                 node.live.flush()
 
     def run_step(self, step: Segment, batch: Batch, input_index: int, *, is_head: bool) -> None:
@@ -266,15 +141,7 @@ class Chain:
 
     def _run(self, segment: Segment, batch: Batch, input_index: int = 0) -> None:
         if segment.nodes:
-            statistics = segment.nodes[0].statistics
-            values = iter(batch.values)
-            rows = _rows(values, batch) if segment.layouts[input_index] else values
-            try:
-                self._drive(segment, 0, input_index, rows)
-            finally:
-                left = length_hint(values)
-                statistics.entered += len(batch.values) - left
-                statistics.pending += left
+            self.run_step(segment, batch, input_index, is_head=True)
         elif segment.main is not None:  # a source whose records go several ways, or to another task
             segment.main.columns.extend(batch)
         self._deliver(segment)
@@ -293,20 +160,20 @@ class Chain:
             if edge.waiting >= edge.batch_size:
                 edge.flush()
 
-    def _finish_node(self, segment: Segment, index: int, node: Node) -> None:
-        with _Naming(node, "finish()"):
-            results = node.live.finish()
-        self._emit_from(segment, index, node, results, "finish()")
-
     def _emit_from(
-        self, segment: Segment, index: int, node: Node, results: Iterable[Any], doing: str
+        self,
+        segment: Segment,
+        index: int,
+        node: Node,
+        method: Callable[[], Iterable[Any]],
+        doing: str,
     ) -> None:
         """Send what a life-cycle method gives through the operators behind it."""
-        iterator = iter(results)
+        iterator = _items_of(method)
         end = object()
         while True:
             try:
-                with _Naming(node, doing):
+                with Naming(node, doing):
                     record = next(iterator, end)
             except BatchFailed as error:
                 self._rescue_batch(segment, index, error)
@@ -383,7 +250,7 @@ class Chain:
         if isinstance(error, BatchFailed):
             self._rescue_batch(segment, start + failure.index, error)
         else:
-            error = _refused_key_behind(failure, error)
+            error = refused_key_behind(failure, error)
             self._apply_policy(segment, start + failure.index, input_index, failure, error)
         # The operator's own inner loops end with the exception; those around it go on.
         for inner, iterator, riders in failure.resumable:
@@ -432,40 +299,6 @@ class Chain:
         return None
 
 
-def set_aside(
-    node: Node, record: Any, error: Exception, attempts: int, dead_letter: DeadLetterHandler
-) -> None:
-    """Do what the operator's policy says with a record that failed for good.
-
-    Raises:
-        JobFailedError: if the policy is to fail.
-    """
-    if node.policy.action == "skip":
-        node.statistics.skipped += 1
-    elif node.policy.action == "dead_letter":
-        node.statistics.dead_lettered += 1
-        dead_letter(node, record, error, attempts)
-    else:
-        node.statistics.failed += 1
-        raise _failure(node, record, error, attempts) from error
-
-
-def _failure(node: Node, record: Any, error: Exception, attempts: int) -> JobFailedError:
-    return JobFailedError(
-        node.transformation.name, error, record=record, has_record=True, attempts=attempts
-    )
-
-
-def _refused_key_behind(failure: Failure, error: Exception) -> Exception:
-    """Where a keyed operator could not even hash its key, say that it is no key, and why."""
-    if isinstance(error, TypeError) and "key" in failure.layout:
-        try:
-            check_key(failure.riders[failure.layout.index("key")])
-        except KeyRefusedError as refused:
-            return refused
-    return error
-
-
 class _Counted:
     """Counts what is taken from an iterator."""
 
@@ -482,20 +315,9 @@ class _Counted:
         return item
 
 
-class _Naming:
-    """Names the operator in an error that a life-cycle method raised."""
-
-    def __init__(self, node: Node, doing: str) -> None:
-        self._node, self._doing = node, doing
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, (JobFailedError, BatchFailed)):
-            raise JobFailedError(
-                self._node.transformation.name, error, doing=self._doing
-            ) from error
+def _items_of(method: Callable[[], Iterable[Any]]) -> Iterator[Any]:
+    """Call a method only when its first item is asked for, where what it raises is caught."""
+    yield from method()
 
 
 def _rows(values: Iterator[Any], batch: Batch) -> Iterable[Any]:
@@ -505,10 +327,3 @@ def _rows(values: Iterator[Any], batch: Batch) -> Iterable[Any]:
 
 def _gives_keys(node: Node) -> bool:
     return node.live.operator.kind == "key_by"
-
-
-def _walk(segment: Segment) -> Iterator[Segment]:
-    yield segment
-    for outlet in segment.outlets:
-        for child in outlet.children:
-            yield from _walk(child)

@@ -117,9 +117,8 @@ def compile_loop(
         live.operator.write(loop, live)
     loop.index = -1
     if out is not None:
-        loop.line(f"{loop.bind(out.values.append, 'out')}({loop.value})")
-        for name, rider in zip(out.layout, out.riders, strict=True):
-            loop.line(f"{loop.bind(rider.append, 'out')}({loop.riders.get(name)})")
+        for line in loop.collecting(out):
+            loop.line(line)
         if relieve is not None and loop.has_inner_loops:
             test = f"len({loop.bind(out.values, 'o')}) >= {most_waiting}"
             loop.block(f"if {test}:", [f"{loop.bind(relieve)}()"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import KeyRefusedError
@@ -11,10 +11,12 @@ from sage.kernel.graph.job_graph import JobGraph, JobVertex
 from sage.kernel.graph.transformation import Edge, Partitioning, Transformation
 from sage.kernel.operators.requests import REQUESTS
 from sage.kernel.operators.source import SourceOperator
-from sage.kernel.runtime.chain import Chain, DeadLetterHandler, Node, Outlet, Segment, set_aside
+from sage.kernel.runtime.chain import Chain
 from sage.kernel.runtime.channel import UNLIMITED, LoopTracker
 from sage.kernel.runtime.hosts import HostFactory
-from sage.kernel.runtime.output import Columns, OutputEdge
+from sage.kernel.runtime.output import Columns, OutputEdge, Refuse
+from sage.kernel.runtime.policies import DeadLetterHandler, set_aside
+from sage.kernel.runtime.segment import Node, Outlet, Segment
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.task import Task
 from sage.kernel.runtime.wiring import Link, Wiring
@@ -175,15 +177,21 @@ class Deployment:
         edges = self._graph.outer_consumers(transformation.uid)
         return [(edge, vertex) for edge, vertex in edges if edge.tag == tag]
 
-    def _refuse_key(self, segment: Segment, record: object, error: KeyRefusedError) -> None:
-        set_aside(segment.nodes[-1], record, error, 1, self._dead_letter)
+    def _refuse_key(
+        self,
+        segment: Segment,
+        record: object,
+        riders: Mapping[str, object],
+        error: KeyRefusedError,
+    ) -> None:
+        set_aside(segment.nodes[-1], record, error, 1, self._dead_letter, riders)
 
     def _output(
         self,
         edge: Edge,
         to: JobVertex,
         subtask: int,
-        refuse: Callable[[object, KeyRefusedError], None],
+        refuse: Refuse,
     ) -> OutputEdge:
         receivers = range(to.parallelism)
         if edge.partitioning is Partitioning.FORWARD:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from sage.kernel.runtime.chain import Node
 from sage.kernel.runtime.channel import Channel, LoopTracker, Mailbox
+from sage.kernel.runtime.segment import Node
 
 __all__ = ["LoopMember"]
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import itertools
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from sage.kernel.errors import KeyRefusedError
 from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.runtime.channel import Batch, Channel
 from sage.kernel.state.key_group import KeyRouter, refused_key
 
-__all__ = ["Columns", "OutputEdge"]
+__all__ = ["Columns", "OutputEdge", "Refuse"]
 
 
 class Columns:
@@ -60,6 +60,9 @@ class Columns:
             column.append(item)
 
 
+Refuse = Callable[[object, Mapping[str, object], KeyRefusedError], None]
+
+
 class OutputEdge:
     """One edge that leaves a subtask: its buffer, its channels and how records are spread.
 
@@ -68,7 +71,7 @@ class OutputEdge:
         channels: One for each receiving subtask.
         layout: The riders that travel beside the values.
         batch_size: Most records in a batch.
-        refuse: Takes a record whose key cannot be routed, and why; it may raise.
+        refuse: Takes a record whose key cannot be routed, its riders, and why; it may raise.
     """
 
     def __init__(
@@ -78,7 +81,7 @@ class OutputEdge:
         *,
         layout: tuple[str, ...],
         batch_size: int,
-        refuse: Callable[[object, KeyRefusedError], None],
+        refuse: Refuse,
     ) -> None:
         self.partitioning = partitioning
         self.channels = channels
@@ -167,14 +170,18 @@ class OutputEdge:
             try:
                 rows[router[key]].append(row)
             except KeyRefusedError as error:
-                self._refuse(batch.values[row], error)
+                self._refuse_row(batch, row, error)
             except TypeError:  # an unhashable key
-                self._refuse(batch.values[row], refused_key(key))
+                self._refuse_row(batch, row, refused_key(key))
         return [
             (channel, _picked(batch, chosen))
             for channel, chosen in zip(self.channels, rows, strict=True)
             if chosen
         ]
+
+    def _refuse_row(self, batch: Batch, row: int, error: KeyRefusedError) -> None:
+        columns = zip(self.columns.layout, batch.riders, strict=True)
+        self._refuse(batch.values[row], {name: column[row] for name, column in columns}, error)
 
 
 def _picked(batch: Batch, rows: list[int]) -> Batch:

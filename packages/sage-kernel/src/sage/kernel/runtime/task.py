@@ -22,7 +22,7 @@ from sage.kernel.errors import JobFailedError
 from sage.kernel.graph.job_graph import JobVertex
 from sage.kernel.metrics.trace import Sampler, Tracer
 from sage.kernel.operators.source import LiveSource
-from sage.kernel.runtime.chain import Chain, Node
+from sage.kernel.runtime.chain import Chain
 from sage.kernel.runtime.channel import (
     Batch,
     Channel,
@@ -36,6 +36,7 @@ from sage.kernel.runtime.hosted import HostedHead
 from sage.kernel.runtime.hosts import Host
 from sage.kernel.runtime.loop_member import LoopMember
 from sage.kernel.runtime.readers import IteratorReader, Reader, reader_of
+from sage.kernel.runtime.segment import Node
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.task_clock import TaskClock
 from sage.kernel.runtime.tracing import TracedChain

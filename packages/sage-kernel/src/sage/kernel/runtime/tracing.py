@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING
 
 from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.metrics.trace import Hop, Mark, Trace, Tracer
-from sage.kernel.runtime.chain import Chain, Node, Outlet, Segment
+from sage.kernel.runtime.chain import Chain
 from sage.kernel.runtime.channel import Batch
 from sage.kernel.runtime.output import Columns, OutputEdge
+from sage.kernel.runtime.segment import Node, Outlet, Segment
 
 if TYPE_CHECKING:
     from sage.kernel.runtime.hosts import Outcome

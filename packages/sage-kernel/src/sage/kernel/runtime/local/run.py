@@ -16,12 +16,12 @@ from sage.kernel.graph.job_graph import JobGraph
 from sage.kernel.metrics.fates import OperatorMetrics
 from sage.kernel.metrics.snapshot import EdgeMetrics
 from sage.kernel.metrics.trace import Tracer
-from sage.kernel.runtime.chain import Node
 from sage.kernel.runtime.channel import ChannelClosed
 from sage.kernel.runtime.dead_letters import DeadLetter, DeadLetters
 from sage.kernel.runtime.deployment import Deployment
 from sage.kernel.runtime.local.hosting import LocalHosts
 from sage.kernel.runtime.run_state import RunState
+from sage.kernel.runtime.segment import Node
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.task import Task
 from sage.kernel.runtime.task_metrics import edge_metrics_of, metrics_of

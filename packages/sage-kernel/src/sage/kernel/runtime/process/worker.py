@@ -16,16 +16,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from queue import Empty
-from types import MappingProxyType
 from typing import Any
 
 from sage.common.errors import ServiceError
 from sage.kernel.errors import JobFailedError
 from sage.kernel.graph.transformation import Transformation
 from sage.kernel.operators.operator import LiveOperator
-from sage.kernel.runtime.chain import Chain, Node, Outlet, Segment
+from sage.kernel.runtime.chain import Chain
 from sage.kernel.runtime.channel import Batch
 from sage.kernel.runtime.context import RuntimeContext
+from sage.kernel.runtime.policies import NO_RIDERS
 from sage.kernel.runtime.process.attendant import Attendant
 from sage.kernel.runtime.process.protocol import (
     CLOSE,
@@ -38,6 +38,7 @@ from sage.kernel.runtime.process.protocol import (
     Setup,
 )
 from sage.kernel.runtime.process.reporter import Reporter
+from sage.kernel.runtime.segment import Node, Outlet, Segment
 from sage.kernel.runtime.services import Services
 
 __all__ = ["main"]
@@ -204,7 +205,7 @@ class _WorkerChain(Chain):
         record: Any,
         error: Exception,
         attempts: int,
-        riders: Mapping[str, Any] = MappingProxyType({}),
+        riders: Mapping[str, Any] = NO_RIDERS,
     ) -> None:
         """Send dead letters home uncounted; the parent counts them as it keeps them."""
         if node.policy.action == "dead_letter":
