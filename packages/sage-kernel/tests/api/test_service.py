@@ -58,6 +58,15 @@ PIPELINES: dict[str, tuple[Callable[[DataStream[int]], DataStream[Any]], int, An
         4,
         (4, 4),
     ),
+    "partly gathered": (
+        lambda s: (
+            s.union(s.filter(lambda n: n < 0))
+            .gather(lambda n: n, 2, timeout_s=0.001)
+            .map(lambda g: (g.results, g.partial))
+        ),
+        4,
+        ((4,), True),
+    ),
     "loop": (lambda s: s.iterate(lambda b: b.map(lambda n: n + 3), until=lambda n: n > 9), 4, 10),
     "loop of routes": (lambda s: s.iterate(_halved_or_raised, until=lambda n: n > 9), 4, 11),
     "side output": (by_side_output, -4, ("negative", -4)),

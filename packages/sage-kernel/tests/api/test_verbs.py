@@ -141,6 +141,19 @@ def test_the_strategy_of_keys_is_hash(numbers: DataStream[int]) -> None:
 
 
 @pytest.mark.parametrize("parallelism", [1, 3])
+def test_process_knows_the_key(numbers: DataStream[int], parallelism: int) -> None:
+    """Behind ``key_by`` the context has the record's key, and a side output may use it."""
+
+    def keyed(record: int, ctx: Any) -> list[int]:
+        ctx.output("keys", (ctx.current_key, record))
+        return [record]
+
+    records = numbers.key_by(lambda n: n % 2).process(keyed, parallelism=parallelism)
+    assert sorted(records.side_output("keys").collect()) == [(0, 2), (1, 1), (1, 3)]
+    assert sorted(records.collect()) == [1, 2, 3]
+
+
+@pytest.mark.parametrize("parallelism", [1, 3])
 def test_a_union_of_keyed_streams_has_no_key(numbers: DataStream[int], parallelism: int) -> None:
     """Its records are those of both; to fold them, they are keyed again."""
     odd, same = numbers.key_by(lambda n: n % 2), numbers.key_by(lambda n: n)

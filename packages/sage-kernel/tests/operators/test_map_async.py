@@ -109,6 +109,20 @@ def test_falsy_results_are_results() -> None:
     assert list(map(repr, out)) == ["0", "''", "False"]
 
 
+def test_calls_start_no_faster_than_allowed() -> None:
+    """``rate_per_s`` spaces the starts of the calls, however many may be in flight."""
+    started = []
+
+    async def call(n: int) -> int:
+        started.append(asyncio.get_running_loop().time())
+        return n
+
+    numbers = LocalEnvironment().from_collection(range(6))
+    assert numbers.map_async(call, rate_per_s=200).collect() == [*range(6)]
+    # A loop's timers may be early by the resolution of its clock.
+    assert started[-1] - started[0] >= 5 / 200 - 0.002
+
+
 @pytest.mark.parametrize("wrong", [{"concurrency": 0}, {"timeout_s": 0}, {"rate_per_s": -1}])
 def test_wrong_options_are_refused_when_built(wrong: dict[str, float]) -> None:
     """Numbers out of range are errors at the verb."""

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.errors import GraphError
-from sage.kernel.operators.operator import LiveOperator, Operator
+from sage.kernel.operators.operator import LiveOperator, Operator, Row
 from sage.kernel.state.key_group import check_key
 
 if TYPE_CHECKING:
@@ -58,13 +58,14 @@ class LiveGather(LiveOperator):
         self._clock = clock
         self._groups: dict[Any, list[Any]] = {}
         self._began: dict[Any, float] = {}
+        self._riders: dict[Any, tuple[Any, ...]] = {}
 
     @property
     def held(self) -> int:
         """How many results wait for the rest of their group."""
         return sum(len(group) for group in list(self._groups.values()))
 
-    def add(self, key: Any, record: Any) -> Iterable[Gathered]:
+    def add(self, key: Any, record: Any) -> Iterable[Any]:
         """Take a result; return its group if that is complete."""
         group = self._groups.get(key)
         if group is None:
@@ -77,6 +78,11 @@ class LiveGather(LiveOperator):
             return ()
         return (self._emit(key, partial=False),)
 
+    def add_row(self, key: Any, record: Any, *riders: Any) -> Iterable[Any]:
+        """The same for a record with riders; a group has those of its last record."""
+        self._riders[key] = riders
+        return self.add(key, record)
+
     @property
     def due_s(self) -> float | None:
         """When the oldest group has waited long enough."""
@@ -84,7 +90,7 @@ class LiveGather(LiveOperator):
             return None
         return next(iter(self._began.values())) + self._timeout_s
 
-    def on_due(self) -> Iterable[Gathered]:
+    def on_due(self) -> Iterable[Any]:
         """Yield the groups that have waited long enough."""
         assert self._timeout_s is not None
         now = self._clock()
@@ -92,14 +98,16 @@ class LiveGather(LiveOperator):
         for key in late:
             yield self._emit(key, partial=True)
 
-    def finish(self) -> Iterable[Gathered]:
+    def finish(self) -> Iterable[Any]:
         """Yield the groups that will never be complete."""
         for key in list(self._groups):
             yield self._emit(key, partial=True)
 
-    def _emit(self, key: Any, *, partial: bool) -> Gathered:
+    def _emit(self, key: Any, *, partial: bool) -> Any:
         self._began.pop(key, None)
-        return Gathered(key, tuple(self._groups.pop(key)), partial)
+        group = Gathered(key, tuple(self._groups.pop(key)), partial)
+        riders = self._riders.pop(key, None)
+        return group if riders is None else Row((group, *riders))
 
 
 @dataclass(frozen=True)
@@ -130,6 +138,9 @@ class GatherOperator(Operator):
         """An inner loop over the group that the record completes."""
         assert isinstance(live, LiveGather)
         iterator, produced = loop.fresh("i"), loop.count("produced")
-        loop.line(f"{iterator} = iter({loop.bind(live.add)}({loop.key}, {loop.value}))")
-        loop.each(iterator)
+        rows = len(loop.riders) > 1  # there is more than the key, and it is to come out again
+        add = loop.bind(live.add_row if rows else live.add)
+        row = ", ".join([loop.key, loop.value, *(loop.riders.values() if rows else ())])
+        loop.line(f"{iterator} = iter({add}({row}))")
+        loop.each(iterator, rows=rows)
         loop.line(f"{produced} += 1")
