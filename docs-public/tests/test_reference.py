@@ -51,6 +51,8 @@ def test_every_component_is_listed_with_its_options(group: str) -> None:
     text = page("operators.md")
     for name in registry(group):
         component = registry(group).get(name)
+        if not component.__module__.startswith("sage."):
+            continue  # another test's own
         row = re.search(rf"^\| `{name}` \| `{component.__name__}` \|.*$", text, re.MULTILINE)
         assert row is not None, name
         for option, schema in config_schema(component)["properties"].items():

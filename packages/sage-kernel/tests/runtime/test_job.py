@@ -33,10 +33,22 @@ class Endless(SourceFunction[int]):
         return list(range(start, self.next))
 
 
+_before: set[threading.Thread] = set()
+
+
+@pytest.fixture(autouse=True)
+def _threads_of_other_tests() -> None:
+    """Threads that are there already, such as those of a cluster, are not this test's."""
+    _before.clear()
+    _before.update(threading.enumerate())
+
+
 def no_sage_threads() -> bool:
     """Reader threads that wait in the user's code end when that gives them back."""
     ours = [
-        t for t in threading.enumerate() if t.name.startswith("sage-") and t.name != "sage-reader"
+        t
+        for t in threading.enumerate()
+        if t.name.startswith("sage-") and t.name != "sage-reader" and t not in _before
     ]
     for thread in ours:
         thread.join(10)
