@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 from sage.common.errors import ServiceError
-from sage.kernel import DataStream, LocalEnvironment
-from sage.kernel.errors import GraphError, JobFailedError
+from sage.kernel import DataStream, LocalEnvironment, MapFunction
+from sage.kernel.errors import GraphError, JobCancelledError, JobFailedError
+from sage.kernel.testing import Gate
 
 ANSWER_S = 30.0
 
@@ -159,6 +160,36 @@ def test_an_answer_that_does_not_come_in_time() -> None:
         with pytest.raises(ServiceError, match="did not answer within"):
             asyncio.run(service.acall(2, timeout_s=0.001))
         assert service.call(3, ANSWER_S) == 3
+
+
+@pytest.mark.parametrize("how", ["cancel", "failure"])
+def test_no_caller_waits_for_a_job_that_is_over(how: str) -> None:
+    """Calls that are under way when the job ends fail, with its error as their cause."""
+    gate = Gate()
+
+    class Held(MapFunction[int, int]):
+        def open(self, context: Any) -> None:
+            gate.wait()
+            if how == "failure":
+                raise ValueError("no model")
+
+        def map(self, record: int) -> int:
+            return record
+
+    stream = LocalEnvironment().from_collection([]).rebalance().map(Held, parallelism=2)
+    service = stream.env.serve(stream)
+    with ThreadPoolExecutor(20) as callers:
+        calls = [callers.submit(service.call, n, ANSWER_S) for n in range(20)]
+        gate.wait_for_arrival()
+        if how == "cancel":
+            service.job.cancel()
+        gate.open()
+        errors = [call.exception(ANSWER_S) for call in calls]
+    assert all("the job of the service" in str(e) or "closed" in str(e) for e in errors), errors
+    with pytest.raises(ServiceError, match="closed"):
+        service.call(1)
+    with pytest.raises((JobCancelledError, JobFailedError)):
+        service.close()
 
 
 def test_what_cannot_be_served_is_refused_when_built() -> None:

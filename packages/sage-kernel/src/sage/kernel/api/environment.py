@@ -247,7 +247,7 @@ class Environment(NamedSources):
             served(self.graph(), stream.edge(0) if stream is not None else None, queue)
         )
         keep_alive(job, bounded=False)
-        job._run.start()
+        job.start()
         return PipelineService(job, queue)
 
     def stop(self) -> None:
@@ -278,7 +278,7 @@ class Environment(NamedSources):
         if self._job is not None:
             if self._job.status in ("created", "running"):
                 self._job.cancel()
-            self._job._run.join(5)
+            self._job.join(5)
             self._job = None
         self._forget_runtime()
 
@@ -294,18 +294,14 @@ class Environment(NamedSources):
             )
         job = self._job_of(self.graph())
         keep_alive(job, bounded=all(_bounded(t) for t in self._transformations))
-        job._run.start()
+        job.start()
         self._job = job
         return job
 
     def _execute(self, graph: StreamGraph) -> JobResult:
         job = self._job_of(graph)
-        run = job._run
         with stopping_on_interrupt(job):
-            if run.runs_inline:
-                run.run_inline()
-            else:
-                run.start()
+            job.start(in_this_thread=True)
             try:
                 result = job.wait()
             finally:

@@ -74,6 +74,30 @@ class Job:
         """Why the job failed, or None."""
         return self._run.error
 
+    def start(self, *, in_this_thread: bool = False) -> None:
+        """Start the job, once; the running verbs of the environment do it.
+
+        Args:
+            in_this_thread: Run here and return at the end, if the job consists of a single task.
+
+        Raises:
+            JobError: if it was started before.
+        """
+        if self._run.state is not RunState.CREATED:
+            raise JobError(f"job {self.name!r} is {self.status}; a job starts once")
+        if in_this_thread and self._run.runs_inline:
+            self._run.run_inline()
+        else:
+            self._run.start()
+
+    def join(self, timeout: float | None = None) -> bool:
+        """Wait for the end, whichever it is, and say whether it came in time.
+
+        Args:
+            timeout: Longest wait in seconds.
+        """
+        return self._run.join(timeout)
+
     def wait(self, timeout: float | None = None) -> JobResult:
         """Wait for the end of the job.
 
@@ -85,7 +109,7 @@ class Job:
             JobCancelledError: if the job was cancelled.
             JobTimeoutError: if the job has not ended in time.
         """
-        if not self._run.join(timeout):
+        if not self.join(timeout):
             raise JobTimeoutError(f"job {self.name!r} has not ended after {timeout} s; it goes on")
         for watch in self._watches:  # the last alert is told before the script may end
             if watch is not threading.current_thread():
@@ -150,7 +174,7 @@ class Job:
             again = self._job_of(
                 replayed(graph, uid, [letter.record for letter in by_operator[uid]])
             )
-            again._run.start()
+            again.start()
             results.append(again.wait())
             for letter in again.dead_letters():
                 self._run.dead_letters.add(letter)
@@ -206,7 +230,7 @@ class Job:
         metrics: JobMetrics | None = None
         ended = False
         while not ended:
-            ended = self._run.join(every_s)
+            ended = self.join(every_s)
             metrics = self._metrics_since(metrics)
             alert = state.check(metrics, time.monotonic())
             if alert is None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future
+import contextlib
+import threading
+from concurrent.futures import Future, InvalidStateError
 from typing import Any
 
 from sage.common.errors import ServiceError
@@ -26,6 +28,8 @@ class PipelineService:
         self.job = job
         self._queue = queue
         self._closed = False
+        self._open: set[Future[Any]] = set()
+        threading.Thread(target=self._end_with_job, name="sage-service", daemon=True).start()
 
     def __enter__(self) -> PipelineService:
         return self
@@ -79,8 +83,24 @@ class PipelineService:
                 hint=f"its job is {self.job.status}; env.serve() starts a new one",
             ) from self.job.error
         future: Future[Any] = Future()
+        self._open.add(future)
+        future.add_done_callback(self._open.discard)
         self._queue.put(record, Request(future, every))
+        if self.job.status != "running":
+            self._fail_open()  # it ended in between, and nobody reads the queue any more
         return future
+
+    def _end_with_job(self) -> None:
+        """On a thread of its own: no caller waits for a job that is over."""
+        self.job.join()
+        self._fail_open()
+
+    def _fail_open(self) -> None:
+        error = ServiceError(f"the job of the service {self.job.name!r} is {self.job.status}")
+        error.__cause__ = self.job.error
+        for future in list(self._open):
+            with contextlib.suppress(InvalidStateError):  # the answer was faster
+                future.set_exception(error)
 
     def _wait(self, future: Future[Any], timeout_s: float | None) -> Any:
         try:

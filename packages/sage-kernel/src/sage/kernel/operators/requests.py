@@ -11,6 +11,7 @@ is finalized the moment that nothing refers to it.)
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -53,18 +54,15 @@ class Request:
 
     def fail(self, error: BaseException) -> None:
         """Let the caller have an error."""
-        if not self._future.done():
+        with contextlib.suppress(InvalidStateError):  # it has an answer already
             self._future.set_exception(error)
 
     def __del__(self) -> None:
         self._resolve(self._outputs if self._every else None)
 
     def _resolve(self, value: Any) -> None:
-        try:
-            if not self._future.done():
-                self._future.set_result(value)
-        except InvalidStateError:  # another output of the same record was faster
-            return
+        with contextlib.suppress(InvalidStateError):  # another output was faster
+            self._future.set_result(value)
 
 
 class RequestQueue(SourceFunction[Any]):
