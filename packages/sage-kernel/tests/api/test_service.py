@@ -53,6 +53,13 @@ PIPELINES: dict[str, tuple[Callable[[DataStream[int]], DataStream[Any]], int, An
         4,
         (4, "4"),
     ),
+    "joined with nothing": (
+        lambda s: s.key_by(abs).join(
+            s.filter(lambda n: n < 0).key_by(abs), how="left", state_ttl_s=0.001
+        ),
+        4,
+        (4, None),
+    ),
     "comap": (lambda s: s.connect(s.filter(lambda n: n < 0)).map(str, str), 4, "4"),
     "gathered": (
         lambda s: s.union(s.map(lambda n: n)).gather(lambda n: n, 2).map(lambda g: g.results),
@@ -113,6 +120,14 @@ def test_all_outputs_of_a_record() -> None:
     with words.env.serve(words) as service:
         assert service.call_all("a b c", ANSWER_S) == ["a", "b", "c"]
         assert service.call_all("", ANSWER_S) == []
+
+
+def test_an_outer_join_lets_go_of_what_found_its_partner() -> None:
+    """A caller's request ends with its pair, although the join keeps the record for others."""
+    numbers = LocalEnvironment().from_collection([])
+    pairs = numbers.key_by(abs).join(numbers.map(str).key_by(int), how="full")
+    with pairs.env.serve(pairs) as service:
+        assert service.call_all(4, ANSWER_S) == [(4, "4")]
 
 
 def _no_key_for_zero(n: int) -> int | None:

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from sage.kernel.errors import GraphError
 from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
-from sage.kernel.operators.operator import LiveOperator, Operator
+from sage.kernel.operators.operator import LiveOperator, Operator, Row
 from sage.kernel.state.key_group import check_key
 
 if TYPE_CHECKING:
@@ -36,15 +36,18 @@ JoinHow = Literal["inner", "left", "right", "full"]
 
 
 class _Row:
-    """A record that waits for partners."""
+    """A record that waits for partners; its riders are kept while it may be given alone."""
 
-    __slots__ = ("arrived_s", "key", "matched", "record", "side")
+    __slots__ = ("arrived_s", "key", "matched", "record", "riders", "side")
 
-    def __init__(self, side: int, key: Any, record: Any, arrived_s: float) -> None:
+    def __init__(
+        self, side: int, key: Any, record: Any, arrived_s: float, riders: tuple[Any, ...]
+    ) -> None:
         self.side = side
         self.key = key
         self.record = record
         self.arrived_s = arrived_s
+        self.riders = riders
         self.matched = False
 
 
@@ -73,20 +76,21 @@ class LiveJoin(LiveOperator):
         self._by_age: deque[_Row] = deque()
         self._kept = 0
 
-    def add(self, side: int, key: Any, record: Any) -> Iterator[Any]:
-        """Keep a record and yield what it makes with the other side."""
+    def add(self, side: int, key: Any, record: Any, *riders: Any) -> Iterator[Any]:
+        """Keep a record and yield what it makes with the other side; rows, if it has riders."""
         now = 0.0
         if self._ttl_s is not None:
             now = self._clock()
             yield from self._expired(now)
-        row = _Row(side, key, record, now)
+        row = _Row(side, key, record, now, riders if self._is_given_alone(side) else ())
         self._keep(row)
         for partner in self._rows[1 - side].get(key, ()):
             row.matched = partner.matched = True
+            row.riders = partner.riders = ()
             left, right = (row, partner) if side == 0 else (partner, row)
             joined = self._join(left.record, right.record)
             if joined is not None:
-                yield joined
+                yield Row((joined, *riders)) if riders else joined
 
     @property
     def due_s(self) -> float | None:
@@ -134,13 +138,15 @@ class LiveJoin(LiveOperator):
             yield from self._alone(row)
 
     def _alone(self, row: _Row) -> Iterator[Any]:
-        wanted = self._how == "full" or self._how == ("left", "right")[row.side]
-        if row.matched or not wanted:
+        if row.matched or not self._is_given_alone(row.side):
             return
         left, right = (row.record, None) if row.side == 0 else (None, row.record)
         joined = self._join(left, right)
         if joined is not None:
-            yield joined
+            yield Row((joined, *row.riders)) if row.riders else joined
+
+    def _is_given_alone(self, side: int) -> bool:
+        return self._how == "full" or self._how == ("left", "right")[side]
 
 
 @dataclass(frozen=True)
@@ -180,8 +186,10 @@ class JoinOperator(Operator):
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """An inner loop over what the record makes with the other side."""
         assert isinstance(live, LiveJoin)
-        add = loop.bind(live.add)
-        loop.each_of(f"{add}({loop.input_index}, {loop.key}, {loop.value})")
+        rows = len(loop.riders) > 1  # there is more than the key, and it is to come out again
+        beside = loop.riders.values() if rows else ()
+        arguments = ", ".join([str(loop.input_index), loop.key, loop.value, *beside])
+        loop.each_of(f"{loop.bind(live.add)}({arguments})", rows=rows)
 
 
 def _pair(left: Any, right: Any) -> tuple[Any, Any]:
