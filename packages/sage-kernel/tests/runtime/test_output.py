@@ -98,9 +98,9 @@ def test_keys_decide_the_receiver(keys: list[Any]) -> None:
 def test_the_linger_thread_sends_only_where_there_is_room() -> None:
     """``try_flush`` never waits: without a credit the records stay where they are."""
     edge, mailboxes, _ = edge_of(Partitioning.FORWARD, 1, credits=1)
-    edge.columns.append(1)
+    edge.columns.append_row((1,))
     edge.try_flush()
-    edge.columns.append(2)
+    edge.columns.append_row((2,))
     edge.try_flush()
     assert edge.waiting == 1
     assert [b.values for b in arrived(mailboxes[0])] == [[1]]

@@ -50,10 +50,6 @@ class Columns:
         for mine, theirs in zip(self.riders, batch.riders, strict=True):
             mine.extend(theirs)
 
-    def append(self, value: object) -> None:
-        """Add one value that has no riders: None stands in for each."""
-        self.append_row((value, *(None for _ in self.riders)))
-
     def append_row(self, row: Sequence[object]) -> None:
         """Add one value with its riders."""
         for column, item in zip((self.values, *self.riders), row, strict=True):
