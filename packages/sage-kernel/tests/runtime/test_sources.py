@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from sage.kernel import BatchFunction, LocalEnvironment, SourceFunction, StopSignal
-from sage.kernel.errors import FunctionError, JobFailedError
+from sage.kernel.errors import FunctionError, GraphError, JobFailedError
 from sage.kernel.testing import CollectingSink, Gate, ScriptedSource, check_conservation
 
 
@@ -211,3 +211,11 @@ def test_counts_add_up_when_a_source_fails() -> None:
     with pytest.raises(JobFailedError):
         job.wait(30)
     check_conservation(job.metrics(), env.graph(), ended=False)
+
+
+def test_a_generator_that_was_read_is_refused_the_second_time() -> None:
+    """A second run over a spent generator is an error, not an empty result."""
+    stream = LocalEnvironment().from_collection(n for n in range(3))
+    assert stream.collect() == [0, 1, 2]
+    with pytest.raises(GraphError, match="has been read already"):
+        stream.collect()

@@ -167,18 +167,24 @@ class Job:
             raise JobError(f"job {self.name!r} is {self.status}; wait() for its end, then replay")
         graph = self._run.graph.stream_graph
         by_operator: dict[str, list[DeadLetter]] = {}
-        for letter in self._run.dead_letters.take_all():
+        for letter in self._run.dead_letters:
             by_operator.setdefault(letter.uid, []).append(letter)
-        results = []
-        for uid in [t.uid for t in graph if t.uid in by_operator]:
-            again = self._job_of(
-                replayed(graph, uid, [letter.record for letter in by_operator[uid]])
-            )
-            again.start()
-            results.append(again.wait())
-            for letter in again.dead_letters():
-                self._run.dead_letters.add(letter)
-        return results
+        # Every plan before the first job, so that one that cannot be made costs no letter.
+        plans = [
+            (letters, replayed(graph, uid, [letter.record for letter in letters]))
+            for uid, letters in ((t.uid, by_operator.get(t.uid)) for t in graph)
+            if letters
+        ]
+        return [self._replay(letters, self._job_of(plan)) for letters, plan in plans]
+
+    def _replay(self, letters: list[DeadLetter], again: Job) -> JobResult:
+        """Run one replay; its letters are forgotten only when it has ended well."""
+        again.start()
+        result = again.wait()
+        self._run.dead_letters.remove(letters)
+        for letter in again.dead_letters():
+            self._run.dead_letters.add(letter)
+        return result
 
     def metrics(self) -> JobMetrics:
         """Return every count of the job as it stands now.

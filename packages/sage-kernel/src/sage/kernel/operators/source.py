@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sage.common.core.functions import BatchFunction, Function, SourceFunction, StopSignal
-from sage.kernel.errors import FunctionError
+from sage.kernel.errors import FunctionError, GraphError
 from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec, LiveFunction
 from sage.kernel.operators.operator import LiveOperator, Operator
 
@@ -108,8 +108,19 @@ class SourceOperator(Operator):
         elif callable(self.given) and not isinstance(self.given, Iterable):
             source.iterated = lambda: iter(self.given(*self.args, **self.kwargs))
         else:
+            self._check_unread()
             source.iterated = lambda: iter(self.given)
         return source
+
+    def _check_unread(self) -> None:
+        """A generator can be read once; a second run must not look like an empty source."""
+        if not inspect.isgenerator(self.given):
+            return
+        if inspect.getgeneratorstate(self.given) != inspect.GEN_CREATED:
+            raise GraphError(
+                f"the generator {self.label!r} has been read already and cannot be read again",
+                hint="give the generator function instead of calling it: every run calls it anew",
+            )
 
 
 def _batches(function: LiveFunction) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import traceback as tb
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,12 @@ class DeadLetters:
         with self._lock:
             letters, self._letters = self._letters, []
             return letters
+
+    def remove(self, letters: Iterable[DeadLetter]) -> None:
+        """Forget letters that were dealt with."""
+        gone = {id(letter) for letter in letters}
+        with self._lock:
+            self._letters = [letter for letter in self._letters if id(letter) not in gone]
 
     def __iter__(self) -> Iterator[DeadLetter]:
         return iter(list(self._letters))
