@@ -27,6 +27,7 @@ __all__ = [
     "sage_ordered",
     "sage_sleeping",
     "sage_streams",
+    "sage_threads",
     "sage_unordered",
     "threads",
 ]
@@ -162,6 +163,24 @@ def sage_streams(client: HttpClient, calls: int) -> Run:
     return _sage(StreamsClient(client).call, calls, ordered=True, client=client)
 
 
+def sage_threads(client: HttpClient, calls: int) -> Run:
+    """SAGE's ``map`` of a blocking function over 64 subtasks: the 64 threads, as a pipeline."""
+    from sage.kernel import LocalEnvironment
+
+    call = _blocking_call(client)
+    LocalEnvironment().from_collection([0]).map(str, executor="thread").collect()  # imports
+
+    def run() -> list[str]:
+        answers: list[str] = []
+        env = LocalEnvironment()
+        stream: Any = env.from_collection(range(calls))
+        stream.map(call, executor="thread", parallelism=IN_FLIGHT).sink(answers.append)
+        env.execute()
+        return answers
+
+    return run
+
+
 def sage_sleeping(client: HttpClient, calls: int) -> Run:
     """SAGE's ``map_async`` over ``asyncio.sleep``: the engine's share, without HTTP."""
     import asyncio
@@ -197,10 +216,22 @@ def _sage(function: Callable[[int], Any], calls: int, *, ordered: bool, client: 
 
 def threads(client: HttpClient, calls: int) -> Run:
     """64 threads, each with a connection that stays open: what is done without a framework."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    call = _blocking_call(client)
+
+    def run() -> list[str]:
+        with ThreadPoolExecutor(IN_FLIGHT) as pool:
+            return list(pool.map(call, range(calls)))
+
+    return run
+
+
+def _blocking_call(client: HttpClient) -> Callable[[int], str]:
+    """Return a blocking call by ``http.client``, with a connection for each thread."""
     import http.client
     import threading
     import urllib.parse
-    from concurrent.futures import ThreadPoolExecutor
 
     address = urllib.parse.urlsplit(client.url)
     local = threading.local()
@@ -213,11 +244,7 @@ def threads(client: HttpClient, calls: int) -> Run:
         answer: str = connection.getresponse().read().decode()
         return answer
 
-    def run() -> list[str]:
-        with ThreadPoolExecutor(IN_FLIGHT) as pool:
-            return list(pool.map(call, range(calls)))
-
-    return run
+    return call
 
 
 def measure(contestant: Callable[[HttpClient, int], Run], request: Request) -> Sample:
@@ -289,6 +316,12 @@ ROW = Row(
             role=Role.SAGE,
             judged=True,
             note="map_async, ordered, asyncio's streams: what http.client is for the threads",
+        ),
+        Contestant(
+            name="SAGE, threads",
+            target=f"{_HERE}:sage_threads",
+            role=Role.SAGE,
+            note='map(call, executor="thread", parallelism=64), http.client',
         ),
         Contestant(
             name="SAGE, unordered",

@@ -3,7 +3,8 @@
 Most edges take the environment's ``batch_size``: large batches make the cost of an exchange vanish.
 An edge into async calls does not: a call costs milliseconds, so a thousand records waiting in a
 channel are seconds of work that nothing can overtake, and larger batches would save nothing. There
-a batch is as large as the calls that can be in flight.
+a batch is as large as the calls that can be in flight. A function that was given threads
+(``executor="thread"``) blocks for each record: there every record goes to the next thread at once.
 """
 
 from __future__ import annotations
@@ -24,8 +25,11 @@ def choose_batch_sizes(graph: StreamGraph) -> StreamGraph:
 
 def _with_batch_sizes(transformation: Transformation) -> Transformation:
     operator = transformation.operator
-    if not isinstance(operator, MapAsyncOperator):
+    if isinstance(operator, MapAsyncOperator):
+        size = operator.concurrency
+    elif transformation.executor == "thread":
+        size = 1
+    else:
         return transformation
-    size = operator.concurrency
     inputs = tuple(replace(edge, batch_size=size) for edge in transformation.inputs)
     return replace(transformation, inputs=inputs)
