@@ -25,7 +25,7 @@ RAISING = (
     "sage.tools.repository",
 )
 # What the engine's own layers call.
-NO_VERBS = {"add_operator", "add_loop", "edge", "env", "uid", "graph", "config", "name"}
+NO_VERBS = {"add_operator", "add_loop", "edge", "env", "uid", "graph", "config", "name", "start"}
 
 
 def page(name: str) -> str:
