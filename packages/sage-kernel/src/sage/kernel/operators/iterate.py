@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sage.kernel.operators.function_spec import FunctionSpec
-from sage.kernel.operators.operator import LiveOperator, Operator
+from sage.kernel.operators.operator import LiveOperator, Operator, with_rider
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
@@ -41,7 +41,7 @@ class LoopHeadOperator(Operator):
 
     def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
         """Behind it every record has a round."""
-        return layout if "round" in layout else (*layout, "round")
+        return with_rider(layout, "round")
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``round = 0`` for a record that enters; one that comes back has its round."""

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from sage.kernel.operators.function_spec import FunctionSpec
 from sage.kernel.operators.inline_expression import InlinedFunction, applied
-from sage.kernel.operators.operator import LiveOperator, Operator
+from sage.kernel.operators.operator import LiveOperator, Operator, with_rider
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
@@ -45,7 +45,7 @@ class KeyByOperator(Operator):
 
     def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
         """Behind it every record has a key."""
-        return layout if "key" in layout else (*layout, "key")
+        return with_rider(layout, "key")
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``k = f(v)``."""
@@ -61,7 +61,7 @@ class SingleKeyOperator(Operator):
 
     def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
         """Behind it every record has a key."""
-        return layout if "key" in layout else (*layout, "key")
+        return with_rider(layout, "key")
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``k = 0``."""

@@ -23,7 +23,7 @@ from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["LiveOperator", "Operator", "Row", "SideOutput"]
+__all__ = ["LiveOperator", "Operator", "Row", "SideOutput", "with_rider"]
 
 
 class SideOutput(Protocol):
@@ -140,3 +140,8 @@ class Operator:
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """Write how one record is treated."""
         raise NotImplementedError
+
+
+def with_rider(layout: tuple[str, ...], name: str) -> tuple[str, ...]:
+    """Return the layout behind an operator that gives every record a rider of that name."""
+    return layout if name in layout else (*layout, name)

@@ -20,7 +20,7 @@ from threading import Semaphore
 from typing import TYPE_CHECKING, Any
 
 from sage.common.core.functions import SourceFunction
-from sage.kernel.operators.operator import LiveOperator, Operator
+from sage.kernel.operators.operator import LiveOperator, Operator, with_rider
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
@@ -98,7 +98,7 @@ class RequestsOperator(Operator):
 
     def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
         """Behind it every record has a request."""
-        return layout if "request" in layout else (*layout, "request")
+        return with_rider(layout, "request")
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``v1, request = v``."""

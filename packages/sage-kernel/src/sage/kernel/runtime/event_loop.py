@@ -11,8 +11,7 @@ import asyncio
 import logging
 import threading
 from collections import deque
-from collections.abc import Callable, Coroutine
-from typing import Any
+from collections.abc import Callable
 
 from sage.kernel.config import RetryPolicy
 from sage.kernel.operators.map_async import LiveMapAsync
@@ -44,10 +43,6 @@ class EventLoop:
                 )
                 self._thread.start()
             return self._loop
-
-    def spawn(self, coroutine: Coroutine[Any, Any, None]) -> None:
-        """Start a coroutine from another thread."""
-        asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def call(self, function: Callable[[], None]) -> None:
         """Call a function on the loop, from another thread."""
