@@ -1,0 +1,56 @@
+"""What assigners and triggers are made of is checked when they are made: seconds and counts."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+
+from sage.kernel.errors import GraphError
+
+__all__ = ["check_count", "check_seconds"]
+
+
+def check_seconds(owner: str, name: str, value: object, *, above: float | None = None) -> None:
+    """Raise if ``value`` is no time in seconds.
+
+    Args:
+        owner: Whose argument it is.
+        name: The argument's name.
+        value: What was given.
+        above: It must be more than this; None takes every finite number.
+
+    Raises:
+        GraphError: if it is no int or float, not finite, or too small.
+    """
+    if isinstance(value, timedelta):
+        raise GraphError(
+            f"{owner}: {name} wants seconds, got {value!r}",
+            hint=f"{name}={value.total_seconds():g}",
+        )
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise GraphError(
+            f"{owner}: {name} wants seconds, got {value!r:.80}", hint="an int or a float"
+        )
+    if not math.isfinite(value):
+        hint = "GlobalWindow() is the window without an end" if above is not None else None
+        raise GraphError(f"{owner}: {name} must be finite, got {value!r}", hint=hint)
+    if above is not None and value <= above:
+        raise GraphError(
+            f"{owner}: {name} must be above {above:g}, got {value!r}",
+            hint="half a second is 0.5" if value == 0 else None,
+        )
+
+
+def check_count(owner: str, name: str, value: object) -> None:
+    """Raise if ``value`` is no number of records.
+
+    Raises:
+        GraphError: if it is no whole number of at least 1.
+    """
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise GraphError(
+            f"{owner}: {name} wants a number of records, got {value!r:.80}",
+            hint="a whole number of at least 1",
+        )
+    if value < 1:
+        raise GraphError(f"{owner}: {name} must be at least 1, got {value}")
