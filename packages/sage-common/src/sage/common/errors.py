@@ -13,6 +13,7 @@ The tree::
     ├── UnreachableError       an endpoint that does not answer
     ├── EndpointError          an endpoint that answers with an error
     ├── ServiceError           a service that is not registered, or did not answer in time
+    ├── StateError             keyed state that is declared wrongly, or used where there is no key
     └── GraphError ...         what the engine adds is drawn in ``sage.kernel.errors``
 
 An error says what is wrong, what was got, what was expected, and (in ``hint``) what to do. It
@@ -35,6 +36,7 @@ __all__ = [
     "Problem",
     "SageError",
     "ServiceError",
+    "StateError",
     "StorageError",
     "UnknownNameError",
     "UnreachableError",
@@ -214,3 +216,9 @@ class ServiceError(SageError):
     """A service is not registered under this name, or did not answer in time."""
 
     code = "service-error"
+
+
+class StateError(SageError):
+    """Keyed state is declared wrongly, contradicts what is stored, or is used without a key."""
+
+    code = "state-error"
