@@ -11,6 +11,9 @@ The tree::
     │   ├── JobCancelledError      the job was cancelled before its end
     │   └── JobTimeoutError        it did not end within the time that was given
     ├── KeyRefusedError            a key of a type that cannot be routed
+    ├── TimestampError             a timestamp that is no finite number of seconds
+    ├── StateError                 keyed state declared wrongly (in ``sage.common.errors``)
+    │   └── StateCodecError        a value that cannot be stored, or bytes that cannot be read
     ├── RemoteError                stands for a user's exception that cannot leave its process
     └── WorkerDiedError            a worker process ended in the middle of its work
 """
@@ -20,7 +23,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sage.common.errors import Problem, SageError
+from sage.common.errors import Problem, SageError, StateError
 
 __all__ = [
     "FunctionError",
@@ -31,6 +34,8 @@ __all__ = [
     "JobTimeoutError",
     "KeyRefusedError",
     "RemoteError",
+    "StateCodecError",
+    "TimestampError",
     "UnknownVerbError",
     "WorkerDiedError",
 ]
@@ -124,6 +129,46 @@ class KeyRefusedError(SageError):
     """A key of a type that cannot be routed the same way in every process."""
 
     code = "key-refused"
+
+
+class TimestampError(SageError):
+    """A timestamp is no finite number of seconds.
+
+    Attributes:
+        timestamp: What the timestamp function returned.
+    """
+
+    code = "timestamp-refused"
+
+    def __init__(self, timestamp: Any) -> None:
+        self.timestamp = timestamp
+        super().__init__(
+            f"a timestamp must be a finite number of seconds, got {timestamp!r:.80}",
+            hint="return record.when.timestamp() for a datetime; divide milliseconds by 1000",
+        )
+
+
+class StateCodecError(StateError):
+    """A value cannot be stored, or what was stored cannot be read here.
+
+    Attributes:
+        operator: The operator whose state it is, or "".
+        state: The name of the state, or "".
+        type_name: The type at fault.
+    """
+
+    code = "state-codec"
+
+    def __init__(
+        self, reason: str, *, operator: str, state: str, type_name: str, hint: str | None = None
+    ) -> None:
+        self.operator, self.state, self.type_name = operator, state, type_name
+        where = f"state {state!r}" if state else "state"
+        if operator:
+            where += f" of operator {operator!r}"
+        super().__init__(
+            f"{where}: {reason}", hint=hint, operator=operator, state=state, type=type_name
+        )
 
 
 class RemoteError(SageError):
