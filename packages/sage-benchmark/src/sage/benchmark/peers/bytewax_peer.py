@@ -7,14 +7,24 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from sage.benchmark.workloads.events import (
+    BOUND_S,
+    Event,
+    Outcome,
+    add,
+    key_of,
+    merge,
+    time_of,
+)
 from sage.benchmark.workloads.w1_stateless import STEPS as W1_STEPS
 from sage.benchmark.workloads.w1_stateless import by_hand as w1_by_hand
 from sage.benchmark.workloads.w2_word_count import word_of
+from sage.benchmark.workloads.w3_event_time_sum import SIZE_S
 from sage.benchmark.workloads.w4_llm_bound import IN_FLIGHT, HttpClient, Run
 from sage.benchmark.workloads.w5_latency import STEPS as W5_STEPS
 from sage.benchmark.workloads.w5_latency import Ticker
 
-__all__ = ["w1", "w1_batched", "w2", "w2_batched", "w4", "w5"]
+__all__ = ["w1", "w1_batched", "w2", "w2_batched", "w3", "w4", "w5"]
 
 BATCH = 1_024
 
@@ -142,6 +152,38 @@ def w2_batched(records: Sequence[str]) -> list[tuple[str, int]]:
     output: list[tuple[str, int]] = []
     _run(_slices(records, 8 * BATCH), body, output.extend)
     return output
+
+
+def w3(records: Sequence[Event]) -> Outcome:
+    """``fold_window`` with tumbling windows, in the order of arrival, which is the cheaper one.
+
+    The clock of processing time stands still, so that its watermark depends on the events alone.
+    """
+    from bytewax.operators.windowing import EventClock, TumblingWindower, fold_window
+
+    epoch = datetime.fromtimestamp(0, UTC)
+    clock = EventClock(
+        lambda event: datetime.fromtimestamp(time_of(event), UTC),
+        timedelta(seconds=BOUND_S),
+        now_getter=lambda: epoch,
+        to_system_utc=lambda _: None,
+    )
+    windower = TumblingWindower(timedelta(seconds=SIZE_S), epoch)
+    late: list[Event] = []
+
+    def refuse(items: list[Any]) -> None:
+        late.extend(event for _, (_, event) in items)
+
+    def body(op: Any, stream: Any) -> Any:
+        keyed = op.key_on("key", stream, lambda event: str(key_of(event)))
+        windows = fold_window("sum", keyed, clock, windower, int, add, merge, ordered=False)
+        op.output("late", windows.late, _sink(refuse))
+        return windows.down
+
+    totals: list[Any] = []
+    _run(_slices(records), body, totals.extend)
+    results = [(int(key), number * SIZE_S, total) for key, (number, total) in totals]
+    return Outcome(results, late, "key")
 
 
 def w4(client: HttpClient, calls: int) -> Run:

@@ -11,11 +11,14 @@ import tempfile
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from sage.benchmark.workloads.events import BOUND_S, Event, Outcome
+from sage.benchmark.workloads.lateness import COMMIT_SIZE
 from sage.benchmark.workloads.w1_stateless import STEPS as W1_STEPS
+from sage.benchmark.workloads.w3_event_time_sum import SIZE_S
 from sage.benchmark.workloads.w5_latency import STEPS as W5_STEPS
 from sage.benchmark.workloads.w5_latency import Ticker
 
-__all__ = ["w1", "w2", "w5"]
+__all__ = ["w1", "w2", "w3", "w5"]
 
 
 def _run(pw: Any, table: Any, write: Callable[[dict[str, Any]], None]) -> None:
@@ -63,6 +66,38 @@ def w2(records: Sequence[str]) -> list[tuple[str, int]]:
         counted = table.groupby(pw.this.word).reduce(pw.this.word, count=pw.reducers.count())
         _run(pw, counted, lambda row: output.append((row["word"], row["count"])))
     return output
+
+
+def w3(records: Sequence[Event]) -> Outcome:
+    """``windowby`` with tumbling windows that are given once, and no Python function called.
+
+    Read from a file, all events would come at one point in time and none be late; so a connector
+    commits them little by little, which takes no longer.
+    """
+    import pathway as pw
+
+    class Arriving(pw.io.python.ConnectorSubject):  # type: ignore[misc]
+        def run(self) -> None:
+            for start in range(0, len(records), COMMIT_SIZE):
+                for time, key, amount in records[start : start + COMMIT_SIZE]:
+                    self.next(time=time, key=key, amount=amount)
+                self.commit()
+
+    schema = pw.schema_from_types(time=float, key=int, amount=int)
+    table = pw.io.python.read(Arriving(), schema=schema, autocommit_duration_ms=None)
+    totals = table.windowby(
+        table.time,
+        window=pw.temporal.tumbling(duration=SIZE_S),
+        behavior=pw.temporal.exactly_once_behavior(shift=BOUND_S),
+        instance=table.key,
+    ).reduce(
+        key=pw.this._pw_instance,
+        start=pw.this._pw_window_start,
+        total=pw.reducers.sum(pw.this.amount),
+    )
+    output: list[Any] = []
+    _run(pw, totals, lambda row: output.append((row["key"], row["start"], row["total"])))
+    return Outcome(output, None, "commit")
 
 
 def w5(ticker: Ticker, sink: Callable[[int], None]) -> None:
