@@ -201,14 +201,6 @@ def test_streams_of_two_environments_do_not_meet(numbers: DataStream[int]) -> No
             verb(elsewhere)
 
 
-@pytest.mark.parametrize("verb", ["window", "assign_timestamps", "window_join", "interval_join"])
-def test_event_time_is_said_to_be_missing(numbers: DataStream[int], verb: str) -> None:
-    """Nothing pretends: the attribute is absent, and the error says why."""
-    assert not hasattr(numbers, verb)
-    with pytest.raises(UnknownVerbError, match="event time are not there yet"):
-        getattr(numbers, verb)
-
-
 def test_a_misspelt_verb_is_suggested(numbers: DataStream[int]) -> None:
     """An unknown verb names the nearest one; those that want a key say so."""
     with pytest.raises(UnknownVerbError, match="did you mean 'flat_map'"):

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from sage.kernel.operators.gather import Gathered, GatherOperator, LiveGather
 from sage.kernel.operators.join import JoinOperator, LiveJoin
+from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.testing import ManualClock
+
+Live = TypeVar("Live", bound=LiveOperator)
+
+
+def _timed(live: Live, clock: ManualClock) -> Live:
+    live.clock = clock
+    return live
 
 
 def test_a_group_is_given_up_after_its_timeout() -> None:
     """An incomplete group is emitted as partial when its time is over, not before."""
     clock = ManualClock(100.0)
-    live = LiveGather(GatherOperator(expected=2, timeout_s=5.0), clock)
+    live = _timed(LiveGather(GatherOperator(expected=2, timeout_s=5.0)), clock)
     assert list(live.add("a", 1)) == []
     clock.advance(4.0)
     assert list(live.add("b", 2)) == []
@@ -27,7 +37,7 @@ def test_a_group_is_given_up_after_its_timeout() -> None:
 def test_a_late_result_begins_a_new_group() -> None:
     """What comes after its group was given up is not lost: it is emitted with the next one."""
     clock = ManualClock()
-    live = LiveGather(GatherOperator(expected=2, timeout_s=1.0), clock)
+    live = _timed(LiveGather(GatherOperator(expected=2, timeout_s=1.0)), clock)
     list(live.add("a", 1))
     clock.advance(2.0)
     list(live.on_due())
@@ -38,7 +48,7 @@ def test_a_late_result_begins_a_new_group() -> None:
 def test_a_row_without_partner_comes_when_none_can_come_any_more() -> None:
     """An outer join gives the padded row at the end of its time, once, and never takes it back."""
     clock = ManualClock()
-    live = LiveJoin(JoinOperator(None, "left", 10.0), [], clock)
+    live = _timed(LiveJoin(JoinOperator(None, "left", 10.0), []), clock)
     assert list(live.add(0, "k", "left")) == []
     clock.advance(9.0)
     assert list(live.on_due()) == []
@@ -51,7 +61,7 @@ def test_a_row_without_partner_comes_when_none_can_come_any_more() -> None:
 def test_a_row_with_a_partner_is_never_padded() -> None:
     """A row that found a partner in time is not given again when its time is over."""
     clock = ManualClock()
-    live = LiveJoin(JoinOperator(None, "full", 10.0), [], clock)
+    live = _timed(LiveJoin(JoinOperator(None, "full", 10.0), []), clock)
     list(live.add(0, "k", "left"))
     assert list(live.add(1, "k", "right")) == [("left", "right")]
     clock.advance(20.0)

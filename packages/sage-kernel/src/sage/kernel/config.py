@@ -114,6 +114,8 @@ class EngineConfig:
         max_traces: Most finished traces kept; the newest are.
         execution_mode: "local", or "distributed" for the Ray runtime.
         ray: Arguments of ``ray.init``.
+        clock: Processing time for timers and timeouts; None for the system's. A test gives
+            `sage.kernel.testing.ManualClock`.
     """
 
     parallelism: int | Literal["auto"] = 1
@@ -127,6 +129,7 @@ class EngineConfig:
     max_traces: int = 1000
     execution_mode: Literal["local", "distributed"] = "local"
     ray: Mapping[str, Any] | None = None
+    clock: Callable[[], float] | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any] | None) -> EngineConfig:
@@ -163,6 +166,8 @@ class EngineConfig:
         if values.get("sample_trace") and values.get("execution_mode") == "distributed":
             told = "records are not traced on Ray yet; leave it out"
             problems.append(Problem("$.sample_trace", told))
+        if values.get("clock") and values.get("execution_mode") == "distributed":
+            problems.append(Problem("$.clock", "a clock cannot be driven on Ray; leave it out"))
         if problems:
             raise ConfigError("environment config", problems)
         return cls(**values)
@@ -194,5 +199,6 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "execution_mode": lambda v: (
         None if v in ("local", "distributed") else "expected 'local' or 'distributed'"
     ),
+    "clock": lambda v: None if v is None or callable(v) else "expected a clock",
     "ray": lambda v: None if v is None or isinstance(v, Mapping) else "expected a mapping",
 }

@@ -14,6 +14,7 @@ from sage.kernel.config import ErrorPolicy, RetryPolicy
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.operators import function_spec as shapes
+from sage.kernel.operators.assign_timestamps import TIMESTAMP, AssignTimestampsOperator
 from sage.kernel.operators.filter import FilterOperator
 from sage.kernel.operators.flat_map import FlatMapOperator
 from sage.kernel.operators.function_spec import FunctionSpec
@@ -22,6 +23,7 @@ from sage.kernel.operators.map import MapOperator
 from sage.kernel.operators.map_async import MapAsyncOperator
 from sage.kernel.operators.map_batches import MAP_BATCHES, MapBatchesOperator
 from sage.kernel.operators.side_output import PROCESS, ProcessOperator
+from sage.kernel.time.watermark import WatermarkGenerator
 
 if TYPE_CHECKING:
     from sage.kernel.api.keyed_stream import KeyedStream
@@ -317,6 +319,45 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
         return KeyedStream(self.env, stream.uid, partitioning=Partitioning.HASH)
 
     keyby = key_by
+
+    def assign_timestamps(
+        self,
+        function: Callable[[T], float] | fn.MapFunction[T, float] | type,
+        *args: Any,
+        max_out_of_orderness_s: float = 0.0,
+        idle_timeout_s: float | None = None,
+        watermarks: WatermarkGenerator | type[WatermarkGenerator] | None = None,
+        **options: Any,
+    ) -> DataStream[T]:
+        """Say when each record happened, and how far behind the others it may come.
+
+        Event time goes on with the highest timestamp: after each record it is that minus
+        ``max_out_of_orderness_s``. See `sage.kernel.operators.assign_timestamps`.
+
+        Args:
+            function: Gives a record's timestamp: seconds since the epoch, int or float.
+            args: Config, if ``function`` is a class.
+            max_out_of_orderness_s: How far a record may lag behind the highest before it.
+            idle_timeout_s: After so long without a record nobody waits for this input.
+            watermarks: Makes watermarks of its own; then the bound is not used.
+            options: See the class.
+
+        Raises:
+            TimestampError: while running, for a timestamp that is no finite number.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment, TumblingWindow
+            >>> clicks = LocalEnvironment().from_collection([("a", 1), ("b", 2), ("a", 11)])
+            >>> timed = clicks.assign_timestamps(lambda click: click[1])
+            >>> timed.key_by(lambda click: click[0]).window(TumblingWindow(10)).count().collect()
+            [('a', 1), ('b', 1), ('a', 1)]
+        """
+        common, kwargs = split_options(options)
+        spec = FunctionSpec(TIMESTAMP, function, args, kwargs)
+        operator = AssignTimestampsOperator(
+            spec, max_out_of_orderness_s, idle_timeout_s, watermarks
+        )
+        return self._then(operator, common)
 
     def reduce(
         self,

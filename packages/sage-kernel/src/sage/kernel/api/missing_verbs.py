@@ -7,14 +7,11 @@ from sage.kernel.errors import UnknownVerbError
 
 __all__ = ["unknown_verb"]
 
-_EVENT_TIME = ("assign_timestamps", "interval_join", "window", "window_join")
-_KEYED = ("join", "count")
+_KEYED = ("join", "count", "window_join", "interval_join", "temporal_join", "deduplicate")
 
 
 def unknown_verb(stream: object, verb: str) -> UnknownVerbError:
     """Return the error that says what there is instead of ``verb``."""
-    if verb in _EVENT_TIME:
-        return UnknownVerbError(f"{verb}: windows and event time are not there yet in this version")
     if verb in _KEYED:
         return UnknownVerbError(
             f"{verb} wants a keyed stream", hint=f".key_by(selector).{verb}(...)"

@@ -33,6 +33,13 @@ def served(graph: StreamGraph, answers: Edge | None, queue: RequestQueue) -> Str
     if len(sources) != 1:
         names = ", ".join(repr(t.name) for t in sources) or "none"
         raise GraphError(f"serve wants a pipeline with one source, this one has {names}")
+    waiting = [t.name for t in part if t.operator.uses_time]
+    if waiting:
+        raise GraphError(
+            f"serve cannot answer through {', '.join(map(repr, waiting))}: "
+            f"its results are of many records, and come when event time goes on",
+            hint="serve the part before it",
+        )
     source = sources[0]
     head = Transformation(f"{source.uid}-queue", "requests", SourceOperator(queue))
     # The operator that takes requests in has the source's uid, so its consumers need no change.

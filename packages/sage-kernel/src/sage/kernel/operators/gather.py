@@ -16,8 +16,7 @@ Example:
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -49,13 +48,10 @@ class Gathered:
 class LiveGather(LiveOperator):
     """The incomplete groups of one subtask."""
 
-    def __init__(
-        self, operator: GatherOperator, clock: Callable[[], float] = time.monotonic
-    ) -> None:
+    def __init__(self, operator: GatherOperator) -> None:
         super().__init__(operator, [])
         self._expected = operator.expected
         self._timeout_s = operator.timeout_s
-        self._clock = clock
         self._groups: dict[Any, list[Any]] = {}
         self._began: dict[Any, float] = {}
         self._riders: dict[Any, tuple[Any, ...]] = {}
@@ -72,7 +68,7 @@ class LiveGather(LiveOperator):
             check_key(key)
             group = self._groups[key] = []
             if self._timeout_s is not None:
-                self._began[key] = self._clock()
+                self._began[key] = self.clock()
         group.append(record)
         if len(group) < self._expected:
             return ()
@@ -93,7 +89,7 @@ class LiveGather(LiveOperator):
     def on_due(self) -> Iterable[Any]:
         """Yield the groups that have waited long enough."""
         assert self._timeout_s is not None
-        now = self._clock()
+        now = self.clock()
         late = [key for key, began in self._began.items() if began + self._timeout_s <= now]
         for key in late:
             yield self._emit(key, partial=True)

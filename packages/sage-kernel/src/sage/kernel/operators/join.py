@@ -16,9 +16,8 @@ Example:
 
 from __future__ import annotations
 
-import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -30,7 +29,7 @@ from sage.kernel.state.key_group import check_key
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["JoinHow", "JoinOperator", "LiveJoin"]
+__all__ = ["JoinHow", "JoinOperator", "LiveJoin", "check_how"]
 
 JoinHow = Literal["inner", "left", "right", "full"]
 
@@ -57,20 +56,13 @@ class LiveJoin(LiveOperator):
     Args:
         operator: The description.
         functions: The join function, or none.
-        clock: Seconds; only read if there is a time to live.
     """
 
-    def __init__(
-        self,
-        operator: JoinOperator,
-        functions: list[LiveFunction],
-        clock: Callable[[], float] = time.monotonic,
-    ) -> None:
+    def __init__(self, operator: JoinOperator, functions: list[LiveFunction]) -> None:
         super().__init__(operator, functions)
         self._how = operator.how
         self._ttl_s = operator.state_ttl_s
         self._max_rows = operator.max_rows
-        self._clock = clock
         self._join = functions[0].call if functions else _pair
         self._rows: tuple[dict[Any, list[_Row]], dict[Any, list[_Row]]] = ({}, {})
         self._by_age: deque[_Row] = deque()
@@ -80,7 +72,7 @@ class LiveJoin(LiveOperator):
         """Keep a record and yield what it makes with the other side; rows, if it has riders."""
         now = 0.0
         if self._ttl_s is not None:
-            now = self._clock()
+            now = self.clock()
             yield from self._expired(now)
         row = _Row(side, key, record, now, riders if self._is_given_alone(side) else ())
         self._keep(row)
@@ -101,7 +93,7 @@ class LiveJoin(LiveOperator):
 
     def on_due(self) -> Iterable[Any]:
         """Yield the rows without a partner whose time is over."""
-        yield from self._expired(self._clock())
+        yield from self._expired(self.clock())
 
     def finish(self) -> Iterable[Any]:
         """Yield the rows that found no partner, the left side first."""
@@ -169,8 +161,7 @@ class JoinOperator(Operator):
     max_rows: int = 10_000_000
 
     def __post_init__(self) -> None:
-        if self.how not in ("inner", "left", "right", "full"):
-            raise GraphError(f"how must be inner, left, right or full, got {self.how!r}")
+        check_how(self.how)
         if self.state_ttl_s is not None and self.state_ttl_s <= 0:
             raise GraphError(f"state_ttl_s must be above 0, got {self.state_ttl_s}")
 
@@ -190,6 +181,16 @@ class JoinOperator(Operator):
         beside = loop.riders.values() if rows else ()
         arguments = ", ".join([str(loop.input_index), loop.key, loop.value, *beside])
         loop.each_of(f"{loop.bind(live.add)}({arguments})", rows=rows)
+
+
+def check_how(how: str) -> None:
+    """Raise if ``how`` is no way to join.
+
+    Raises:
+        GraphError: if it is none of ``inner``, ``left``, ``right`` and ``full``.
+    """
+    if how not in ("inner", "left", "right", "full"):
+        raise GraphError(f"how must be inner, left, right or full, got {how!r}")
 
 
 def _pair(left: Any, right: Any) -> tuple[Any, Any]:

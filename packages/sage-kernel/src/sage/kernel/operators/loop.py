@@ -97,6 +97,7 @@ class Loop:
     _nesting: tuple[Nesting, ...] = ()
     _nesting_of: dict[int, tuple[Nesting, ...]] = field(default_factory=dict)
     _context_of: dict[int, str] = field(default_factory=dict)
+    _at_start: list[str] = field(default_factory=list)
     _at_end: list[str] = field(default_factory=list)
     _serial: int = 0
 
@@ -166,6 +167,10 @@ class Loop:
             lines.append(f"{self.bind(column.append, 'out')}({beside.get(name)})")
         return lines
 
+    def at_start(self, line: str) -> None:
+        """Add a line that runs once before the first record."""
+        self._at_start.append(line)
+
     def at_end(self, line: str) -> None:
         """Add a line that runs once when the loop is left, also by an exception."""
         self._at_end.append(line)
@@ -233,6 +238,7 @@ class Loop:
         lines.append(f"    def run({parameters}):")
         if self._counters:
             lines.append(f"        {' = '.join(self._counters)} = 0")
+        lines += [f"        {line}" for line in self._at_start]
         lines += ["        try:", f"            {head}"]
         operator_of_line: dict[int, int] = {}
         for depth, text, index in self._lines or [(0, "pass", -1)]:

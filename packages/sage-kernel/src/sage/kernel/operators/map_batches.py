@@ -13,8 +13,7 @@ Example:
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -64,6 +63,17 @@ class LiveBatches(LiveOperator):
         self._since: float | None = None
         self._buffer: list[Any] = []
         self._riders: list[tuple[Any, ...]] = []
+        self._watermark_at: int | None = None
+
+    def layout(self, names: Sequence[str]) -> None:
+        """Learn which riders come with a record."""
+        self._watermark_at = names.index("watermark") if "watermark" in names else None
+
+    def forwarded(self, watermark: float) -> float:
+        """Return the watermark of the oldest record that waits; nothing may overtake it."""
+        if self._watermark_at is None or not self._riders:
+            return watermark
+        return self._riders[0][self._watermark_at]  # type: ignore[no-any-return]
 
     @property
     def held(self) -> int:
@@ -76,7 +86,7 @@ class LiveBatches(LiveOperator):
         if not self._buffer or self._max_wait_s is None:
             return None
         if self._since is None:
-            self._since = time.monotonic()
+            self._since = self.clock()
         return self._since + self._max_wait_s
 
     def add(self, record: Any) -> Iterable[Any]:
@@ -148,6 +158,7 @@ class MapBatchesOperator(Operator):
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """An inner loop over what the buffer gives when it is full."""
         assert isinstance(live, LiveBatches)
+        live.layout(tuple(loop.riders))
         iterator, produced = loop.fresh("i"), loop.count("produced")
         add = loop.bind(live.add_row if loop.riders else live.add)
         row = ", ".join([loop.value, *loop.riders.values()])

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
+from sage.kernel.time.clock import Clock, system_clock
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
@@ -51,6 +52,7 @@ class LiveOperator:
         functions: Its live functions, in the order of ``operator.specs``.
         sides: The side outputs that something reads, by tag; set before the loop is written.
         statistics: Where its counts go.
+        clock: Processing time, in seconds since the epoch.
     """
 
     def __init__(self, operator: Operator, functions: list[LiveFunction]) -> None:
@@ -58,6 +60,7 @@ class LiveOperator:
         self.functions = functions
         self.sides: dict[str, SideOutput] = {}
         self.statistics = OperatorStatistics()
+        self.clock: Clock = system_clock
 
     def open(self, context: Any) -> None:
         """Attach the context and open every function, in order."""
@@ -73,12 +76,19 @@ class LiveOperator:
 
     @property
     def due_s(self) -> float | None:
-        """When ``on_due`` wants to be called, on the monotonic clock, or None."""
+        """When ``on_due`` wants to be called, on ``clock``, or None."""
         return None
 
     def on_due(self) -> Iterable[Any]:
         """Yield what has waited long enough."""
         return ()
+
+    def advance(self, watermark: float) -> None:
+        """Learn how far event time has come."""
+
+    def forwarded(self, watermark: float) -> float:
+        """Return how far it has come for those behind, when this is how far it is here."""
+        return watermark
 
     def finish(self) -> Iterable[Any]:
         """Yield what is still buffered at the end of the input."""
@@ -112,12 +122,18 @@ class Operator:
         one_to_one: Whether every record that is not dropped gives exactly one output.
         terminal: Whether nothing can follow it.
         starts_chain: Whether it insists on a task of its own, at whose head it stands.
+        ends_segment: Whether it collects its results itself, for another loop behind it.
+        uses_time: Whether its records must have timestamps.
+        reads_time: Whether it makes use of timestamps where there are any.
     """
 
     kind: ClassVar[str] = "operator"
     one_to_one: ClassVar[bool] = True
     terminal: ClassVar[bool] = False
     starts_chain: ClassVar[bool] = False
+    ends_segment: ClassVar[bool] = False
+    uses_time: ClassVar[bool] = False
+    reads_time: ClassVar[bool] = False
 
     @property
     def specs(self) -> tuple[FunctionSpec, ...]:

@@ -66,6 +66,7 @@ class ProcessOperator(Operator):
 
     kind = "process"
     one_to_one = False
+    reads_time = True
     function: FunctionSpec
     keyed: bool = False
 

@@ -42,6 +42,7 @@ from typing import Any
 
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.graph.transformation import Transformation
+from sage.kernel.operators.assign_timestamps import AssignTimestampsOperator
 from sage.kernel.operators.filter import FilterOperator
 from sage.kernel.operators.function_spec import FunctionSpec
 from sage.kernel.operators.inline_expression import InlinedFunction
@@ -123,6 +124,8 @@ def _rewritten(transformation: Transformation) -> Transformation:
         inline = _inlined_spec(operator.function)
     elif isinstance(operator, KeyByOperator):
         inline = _inlined_spec(operator.selector)
+    elif isinstance(operator, AssignTimestampsOperator):
+        inline = _inlined_spec(operator.function)
     else:
         return transformation
     return replace(transformation, operator=replace(operator, inline=inline))

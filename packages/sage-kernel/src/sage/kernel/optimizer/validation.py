@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from sage.common.errors import Problem
 from sage.kernel.errors import GraphError
+from sage.kernel.graph.event_time import EventTime
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.graph.transformation import AUTO, Transformation
 from sage.kernel.operators.gather import GatherOperator
@@ -26,6 +27,7 @@ def validate(graph: StreamGraph) -> StreamGraph:
         GraphError: if there is no source, a uid occurs twice, or a value is out of range.
     """
     problems = []
+    event_time = EventTime(graph)
     if not graph.transformations:
         raise GraphError(
             f"the pipeline {graph.name!r} is empty", hint="start with env.from_source(...)"
@@ -42,6 +44,7 @@ def validate(graph: StreamGraph) -> StreamGraph:
                 )
             )
         problems += _loop_problems(graph, transformation)
+        problems += _time_problems(event_time, transformation)
         if isinstance(transformation.operator, FutureOperator) and not transformation.inputs:
             hint = "was promised by from_future and never filled; call stream.fill_future(future)"
             problems.append(Problem(transformation.name, hint))
@@ -83,6 +86,21 @@ def _on_event_loop(transformation: Transformation) -> Transformation:
             hint="leave executor out, or give a function that is not async to map",
         )
     return replace(transformation, executor=None)
+
+
+def _time_problems(event_time: EventTime, transformation: Transformation) -> list[Problem]:
+    """An operator that follows event time must have timestamps on all its inputs."""
+    operator = transformation.operator
+    if not operator.uses_time or event_time.reaches(transformation):
+        return []
+    if transformation.loop is not None:
+        told = f"{operator.kind} inside a loop cannot know how far event time has come"
+    else:
+        told = (
+            f"{operator.kind} needs timestamps on every input; "
+            f"call .assign_timestamps(lambda record: ...) before it, behind any loop"
+        )
+    return [Problem(transformation.name, told)]
 
 
 def _loop_problems(graph: StreamGraph, transformation: Transformation) -> list[Problem]:

@@ -12,10 +12,11 @@ from operator import length_hint
 from typing import Any
 
 from sage.kernel.errors import JobFailedError, KeyRefusedError
+from sage.kernel.operators.event_time import LiveEventTimeOperator
 from sage.kernel.operators.map_batches import BatchFailed
 from sage.kernel.operators.operator import Row
 from sage.kernel.runtime.chain_compiler import CompiledLoop, Failure
-from sage.kernel.runtime.channel import Batch
+from sage.kernel.runtime.channel import Batch, ChannelClosed
 from sage.kernel.runtime.policies import (
     NO_RIDERS,
     DeadLetterHandler,
@@ -24,6 +25,7 @@ from sage.kernel.runtime.policies import (
     set_aside,
 )
 from sage.kernel.runtime.segment import Node, Segment
+from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME
 
 __all__ = ["Chain"]
 
@@ -48,10 +50,22 @@ class Chain:
         self._dead_letter = dead_letter
         self._interrupted = interrupted
         self.segments = list(root.walk())
+        self._final: Exception | None = None
         for segment in self.segments:
             segment.relieve = functools.partial(self._relieve, segment)
+            for node in segment.nodes:
+                if isinstance(node.live, LiveEventTimeOperator):
+                    node.live.relieve = segment.relieve
+                    node.live.most_waiting = segment.most_waiting
+                    node.live.refuse = functools.partial(self._refuse_result, node)
         self.edges = [e for s in self.segments for outlet in s.outlets for e in outlet.edges]
         self.nodes = [node for segment in self.segments for node in segment.nodes]
+        # Whether event time goes through it.
+        self.follows_time = any(
+            "watermark" in layout
+            for segment in self.segments
+            for layout in (*segment.layouts, segment.layout_at(len(segment.nodes)))
+        )
 
     def process(self, batch: Batch, input_index: int = 0) -> None:
         """Run a batch through the chain.
@@ -82,10 +96,36 @@ class Chain:
         """Do what the operator's policy says with a record that failed for good."""
         set_aside(node, record, error, attempts, self._dead_letter, riders)
 
+    def advance(self, watermark: float, *, idle: bool = False) -> None:
+        """Let event time go on: what it completes is emitted, and the edges learn of it.
+
+        Args:
+            watermark: How far it has come for what enters the chain.
+            idle: Whether the inputs say nothing at the moment.
+        """
+        self._advance(self.root, watermark, idle)
+
+    def _advance(self, segment: Segment, watermark: float, idle: bool) -> None:
+        for node in segment.nodes:
+            with Naming(node, "emitting results"):
+                node.live.advance(watermark)
+            watermark = node.live.forwarded(watermark)
+            idle = getattr(node.live, "idle", idle)
+        segment.now_s = max(segment.now_s, watermark)
+        self._deliver(segment)
+        for outlet in segment.outlets:
+            for edge in outlet.edges:
+                edge.watermark = max(edge.watermark, watermark)
+                edge.idle = idle
+            for child in outlet.children:
+                self._advance(child, watermark, idle)
+
     def finish(self) -> None:
         """Let every operator say what it still holds, inputs before what reads them."""
         for segment in self.segments:
             for index, node in enumerate(segment.nodes):
+                with Naming(node, "emitting results"):
+                    node.live.advance(END_OF_TIME)
                 self._emit_from(segment, index, node, node.live.finish, "finish()")
             self._deliver(segment)
 
@@ -188,7 +228,10 @@ class Chain:
     def _emit_one(self, segment: Segment, index: int, node: Node, record: Any) -> None:
         node.statistics.flushed += 1
         layout = segment.layout_at(index + 1)
-        row = record if type(record) is Row else (record, *(None for _ in layout))
+        # Without a timestamp of its own it happens now, so that it is not late.
+        now_s = segment.now_s if segment.now_s != START_OF_TIME else 0.0
+        now = {"time": now_s, "watermark": segment.now_s}
+        row = record if type(record) is Row else (record, *map(now.get, layout))
         if index + 1 < len(segment.nodes):
             self._drive(segment, index + 1, 0, iter((row if layout else record,)))
         elif segment.main is not None:
@@ -238,8 +281,16 @@ class Chain:
             try:
                 loop.run(records)
                 return
+            except ChannelClosed:
+                raise
             except Exception as error:
-                self._handle(segment, start, input_index, loop, error)
+                if error is self._final:
+                    raise  # a loop behind this one has ended the job
+                try:
+                    self._handle(segment, start, input_index, loop, error)
+                except Exception as final:
+                    self._final = final
+                    raise
 
     def _handle(
         self, segment: Segment, start: int, input_index: int, loop: CompiledLoop, error: Exception
@@ -291,12 +342,26 @@ class Chain:
             loop.run(iter((row,)))
         except Exception as error:
             again = loop.locate(error)
-            if again is not None and again.index == 0:
+            if error is not self._final and again is not None and again.index == 0:
                 if not segment.nodes[index].live.operator.one_to_one and again.gave_nothing:
                     segment.nodes[index].statistics.empty -= 1
                 return error
+            if error is self._final:
+                raise
             self._handle(segment, index, input_index, loop, error)
         return None
+
+    def _refuse_result(self, node: Node, record: Any, error: Exception) -> None:
+        """Apply the policy to a result that could not be made; it belongs to no single record."""
+        if node.policy.action == "fail":
+            name = node.transformation.name
+            failed = JobFailedError(name, error, record=record, has_record=True)
+            self._final = failed
+            raise failed from error
+        counts = node.statistics.custom
+        counts["failed results"] = counts.get("failed results", 0) + 1
+        if node.policy.action == "dead_letter":
+            self._dead_letter(node, record, error, 1)
 
 
 class _Counted:

@@ -116,7 +116,7 @@ def compile_loop(
         loop.enter(index)
         live.operator.write(loop, live)
     loop.index = -1
-    if out is not None:
+    if out is not None and not operators[-1].operator.ends_segment:
         for line in loop.collecting(out):
             loop.line(line)
         if relieve is not None and loop.has_inner_loops:

@@ -27,6 +27,7 @@ __all__ = [
     "LoopTracker",
     "Mailbox",
     "Wake",
+    "WatermarkMark",
 ]
 
 
@@ -51,6 +52,27 @@ class Batch(NamedTuple):
         """Return the records from ``start`` up to ``end``."""
         riders = tuple(r[start:end] for r in self.riders)
         return Batch(self.values[start:end], riders, self.trace)
+
+
+class WatermarkMark:
+    """How far the sender's event time has come, behind the batches that it sent before.
+
+    While the receiver has not taken it and no batch was sent since, the sender renews it in place,
+    so that a slow receiver's mailbox does not fill up. The sender writes first and then looks
+    whether it was taken, the receiver says so first and then reads: nothing is missed.
+
+    Attributes:
+        watermark: The watermark.
+        idle: Whether the sender expects nothing for a while, and need not be waited for.
+        taken: Whether the receiver has it.
+    """
+
+    __slots__ = ("idle", "taken", "watermark")
+
+    def __init__(self, watermark: float, idle: bool) -> None:
+        self.watermark = watermark
+        self.idle = idle
+        self.taken = False
 
 
 class EndOfInput(NamedTuple):
@@ -198,6 +220,8 @@ class Channel:
         self.batches_done = 0
         self.closed = False
         self._credits = threading.Semaphore(credits)
+        self._mark: WatermarkMark | None = None
+        self._batches_at_mark = -1
 
     def send(self, batch: Batch) -> None:
         """Hand over a batch, waiting for a credit.
@@ -226,6 +250,16 @@ class Channel:
         if self.loop is not None and not self.enters_loop:
             self.loop.add()
         self.mailbox.put(self, batch)
+
+    def mark(self, watermark: float, *, idle: bool) -> None:
+        """Say how far event time has come; needs no credit."""
+        mark = self._mark
+        if mark is not None and self._batches_at_mark == self.batches_sent:
+            mark.watermark, mark.idle = watermark, idle
+            if not mark.taken:
+                return
+        self._mark, self._batches_at_mark = WatermarkMark(watermark, idle), self.batches_sent
+        self.mailbox.put(self, self._mark)
 
     def end(self) -> None:
         """Say that nothing more will come; needs no credit."""

@@ -7,8 +7,11 @@ from collections.abc import Callable, Iterator, Mapping
 
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import KeyRefusedError
+from sage.kernel.graph.event_time import EventTime
 from sage.kernel.graph.job_graph import JobGraph, JobVertex
 from sage.kernel.graph.transformation import Edge, Partitioning, Transformation
+from sage.kernel.operators.event_time import LiveEventTimeOperator
+from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.operators.requests import REQUESTS
 from sage.kernel.operators.source import SourceOperator
 from sage.kernel.runtime.chain import Chain
@@ -20,6 +23,7 @@ from sage.kernel.runtime.segment import Node, Outlet, Segment
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.task import Task
 from sage.kernel.runtime.wiring import Link, Wiring
+from sage.kernel.time.clock import system_clock
 
 __all__ = ["Deployment"]
 
@@ -60,6 +64,7 @@ class Deployment:
         self._wiring = wiring
         self._trackers: dict[str, LoopTracker] = {}
         self._served = graph.stream_graph.downstream_of(REQUESTS)
+        self._event_time = EventTime(graph.stream_graph)
 
     def tasks(self) -> list[Task]:
         """Return the tasks, inputs before what reads them."""
@@ -103,10 +108,10 @@ class Deployment:
         if transformation.executor == "process":
             from sage.kernel.runtime.process.live import LiveInProcess
 
-            return Node(
-                transformation, LiveInProcess(transformation, policy, self._services), policy
-            )
-        live = transformation.operator.live(may_share=vertex.parallelism == 1)
+            live: LiveOperator = LiveInProcess(transformation, policy, self._services)
+        else:
+            live = transformation.operator.live(may_share=vertex.parallelism == 1)
+        live.clock = self._config.clock or system_clock
         return Node(transformation, live, policy)
 
     def _after_source(self, vertex: JobVertex, subtask: int) -> Segment:
@@ -129,6 +134,8 @@ class Deployment:
             node = self._node(transformation, vertex)
             segment.nodes.append(node)
             self._add_sides(segment, node, vertex, subtask)
+            if transformation.operator.ends_segment:
+                return self._with_outlets(segment, vertex, subtask, transformation)
             inner = [c for c in vertex.inner_consumers(transformation.uid) if c[0].tag is None]
             loops = sum(not n.live.operator.one_to_one for n in segment.nodes)
             if len(inner) != 1 or self._outer(transformation) or loops >= _MOST_INNER_LOOPS:
@@ -140,6 +147,9 @@ class Deployment:
     ) -> Segment:
         if not last.operator.terminal:
             segment.main = self._outlet(segment, vertex, subtask, last, None)
+            live = segment.nodes[-1].live if segment.nodes else None
+            if isinstance(live, LiveEventTimeOperator):
+                live.collect_in(segment.main.columns)
         return segment
 
     def _add_sides(self, segment: Segment, node: Node, vertex: JobVertex, subtask: int) -> None:
@@ -227,13 +237,15 @@ class Deployment:
         )
 
     def _layout(self, edge: Edge, to: Transformation) -> tuple[str, ...]:
-        """Which riders an edge carries: the key behind ``key_by``, the round inside a loop."""
+        """Which riders an edge carries: the key behind ``key_by``, time where it is needed..."""
         upstream = self._graph.stream_graph[edge.upstream]
         layout: tuple[str, ...] = ()
         if upstream.uid in self._served:
             layout = ("request",)
         if upstream.loop is not None and upstream.loop == to.loop and to.counts_rounds:
             layout = (*layout, "round")
+        if self._event_time.rides_on(edge):
+            layout = (*layout, "time", "watermark")
         if upstream.operator.kind in ("key_by", "single_key"):
             layout = (*layout, "key")
         return layout

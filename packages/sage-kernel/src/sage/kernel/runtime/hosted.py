@@ -7,7 +7,9 @@ its results have gone on down the chain, in the order in which the host gives th
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from sage.kernel.operators.map_async import LiveMapAsync
 from sage.kernel.runtime.chain import Chain
@@ -45,6 +47,8 @@ class HostedHead:
         self._clock = clock
         self._tracker = tracker
         self._send = send
+        layout = chain.root.layouts[0]
+        self._pending = PendingWatermarks(layout) if "watermark" in layout else None
 
     @property
     def may_end(self) -> bool:
@@ -58,6 +62,8 @@ class HostedHead:
         part = batch if room >= len(batch.values) else batch.sliced(0, room)
         if part.values:
             self._node.statistics.pending += len(part.values)
+            if self._pending is not None:
+                self._pending.fed(part)
             if self._tracker is not None:
                 self._tracker.add(len(part.values))
             self.host.feed(part if part.trace is None else self._traced(part))
@@ -66,6 +72,15 @@ class HostedHead:
                 self.tracing.tracer.branched(batch.trace.trace, -1)
             return None
         return batch.sliced(len(part.values), len(batch.values))
+
+    def forwarded(self, watermark: float, left_over: Batch | None) -> float:
+        """Return the watermark behind the operator: records under way are not overtaken.
+
+        Args:
+            watermark: That before the operator.
+            left_over: What there was no room for yet.
+        """
+        return watermark if self._pending is None else self._pending.low(watermark, left_over)
 
     def pass_results(self) -> int:
         """Pass on what is decided; return how many records that was about."""
@@ -88,6 +103,8 @@ class HostedHead:
                 self._pass_slice(outcome)
                 continue
             statistics.retries += outcome.attempts - 1
+            if self._pending is not None:
+                outcome.riders = self._pending.decided(outcome.riders)
             if outcome.error is not None:
                 self._emit(results)  # what came before is not lost with it
                 self._set_aside(outcome, outcome.error)
@@ -109,6 +126,8 @@ class HostedHead:
             self._chain.emit(batch)
 
     def _pass_slice(self, part: Slice) -> None:
+        if self._pending is not None:
+            self._pending.decided_in_order(part.decided)
         self._node.statistics.add(part.counts, part.custom)
         # While the worker worked, the task waited for it, not for input.
         self._clock.busy_s += part.work_s
@@ -129,6 +148,52 @@ class HostedHead:
         """Return a traced batch as it goes to the host; worker processes are not followed into."""
         assert self.tracing is not None
         return self.tracing.fed(batch, followed=isinstance(self._node.live, LiveMapAsync))
+
+
+class PendingWatermarks:
+    """The watermarks beside records that are under way, the lowest of which holds time back.
+
+    Args:
+        layout: Names of the riders.
+    """
+
+    def __init__(self, layout: tuple[str, ...]) -> None:
+        self._at = layout.index("watermark")
+        self._runs: deque[list[Any]] = deque()  # watermark and count, the watermarks rising
+
+    def fed(self, batch: Batch) -> None:
+        """Take records; their watermarks do not regress."""
+        for watermark in batch.riders[self._at]:
+            if self._runs and self._runs[-1][0] >= watermark:
+                self._runs[-1][1] += 1
+            else:
+                self._runs.append([watermark, 1])
+
+    def low(self, watermark: float, left_over: Batch | None) -> float:
+        """Return how far time may go on."""
+        if self._runs:
+            return min(watermark, self._runs[0][0])
+        return left_over.riders[self._at][0] if left_over is not None else watermark
+
+    def decided(self, riders: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Take a record out; return its riders with the watermark that goes on beside it."""
+        watermark, low = riders[self._at], self._runs[0][0]
+        run = next(run for run in self._runs if run[0] >= watermark)
+        self._take(run, 1)
+        return riders if low == watermark else (*riders[: self._at], low, *riders[self._at + 1 :])
+
+    def decided_in_order(self, count: int) -> None:
+        """Take the oldest records out."""
+        while count and self._runs:
+            run = self._runs[0]
+            taken = min(count, run[1])
+            self._take(run, taken)
+            count -= taken
+
+    def _take(self, run: list[Any], count: int) -> None:
+        run[1] -= count
+        while self._runs and not self._runs[0][1]:
+            self._runs.popleft()
 
 
 class _Results:

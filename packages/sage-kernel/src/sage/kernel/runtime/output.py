@@ -17,6 +17,7 @@ from sage.kernel.errors import KeyRefusedError
 from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.runtime.channel import Batch, Channel
 from sage.kernel.state.key_group import KeyRouter, refused_key
+from sage.kernel.time.watermark import START_OF_TIME
 
 __all__ = ["Columns", "OutputEdge", "Refuse"]
 
@@ -84,6 +85,10 @@ class OutputEdge:
         self.columns = Columns(layout)
         self.batch_size = batch_size
         self.waiting_since: float | None = None
+        self.carries_time = "watermark" in layout
+        self.watermark = START_OF_TIME
+        self.idle = False
+        self._marked = (START_OF_TIME, False)
         self.blocked_s = 0.0  # how long receivers that were slower let the task wait
         self._refuse = refuse
         self._lock = threading.Lock()
@@ -136,6 +141,15 @@ class OutputEdge:
                     channel.send(part)
         finally:
             self._lock.release()
+
+    def mark(self) -> None:
+        """Say how far event time has come, if it has, and nothing older waits to be sent."""
+        state = (self.watermark, self.idle)
+        if state == self._marked or self.columns.values:
+            return
+        self._marked = state
+        for channel in self.channels:
+            channel.mark(self.watermark, idle=self.idle)
 
     def end(self) -> None:
         """Send what is left and say that nothing more will come."""

@@ -18,6 +18,7 @@ from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.runtime.chain_compiler import CompiledLoop, compile_loop
 from sage.kernel.runtime.channel import Batch
 from sage.kernel.runtime.output import Columns, OutputEdge
+from sage.kernel.time.watermark import START_OF_TIME
 
 __all__ = ["Node", "Outlet", "Segment"]
 
@@ -87,6 +88,7 @@ class Segment:
         layouts: For each input of the first operator, the riders that come in.
         main: Where results go, or None after a sink.
         sides: Where side outputs go.
+        now_s: How far event time has come behind its last operator.
         relieve: Sends on what waits in the outlets, in the middle of a batch; set by the chain.
     """
 
@@ -95,6 +97,7 @@ class Segment:
     main: Outlet | None = None
     sides: list[Outlet] = field(default_factory=list)
     relieve: Callable[[], None] | None = None
+    now_s: float = START_OF_TIME
     _loops: dict[tuple[int, int], CompiledLoop] = field(default_factory=dict)
 
     def loop(self, start: int = 0, input_index: int = 0) -> CompiledLoop:

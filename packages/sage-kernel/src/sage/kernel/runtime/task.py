@@ -30,6 +30,8 @@ from sage.kernel.runtime.channel import (
     EndOfInput,
     LoopTracker,
     Mailbox,
+    Wake,
+    WatermarkMark,
 )
 from sage.kernel.runtime.context import RuntimeContext
 from sage.kernel.runtime.hosted import HostedHead
@@ -40,8 +42,13 @@ from sage.kernel.runtime.segment import Node
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.task_clock import TaskClock
 from sage.kernel.runtime.tracing import TracedChain
+from sage.kernel.time.clock import DrivenClock, system_clock
+from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME, InputWatermarks
 
 __all__ = ["Task"]
+
+# Stands for the end of an input, in its place behind the last batch.
+END_MARK = WatermarkMark(END_OF_TIME, idle=False)
 
 
 class Task:
@@ -93,8 +100,16 @@ class Task:
             inside = [n for n in chain.nodes if n.transformation.loop == vertex.head.loop]
             most = 2 * config.channel_batches
             self._loop = LoopMember(loop, mailbox, inputs, inside, most)
+        self._now = config.clock or system_clock
+        # Nobody needs to wait for a time that somebody sets: who sets it wakes the task.
+        self._is_driven = isinstance(self._now, DrivenClock)
+        self._watermarks: InputWatermarks | None = None
+        if chain.follows_time:
+            outer = [c for c in inputs if not c.feeds_back]
+            self._watermarks = InputWatermarks(outer)
         self._waiting_for = sum(not channel.feeds_back for channel in inputs)
-        self._held_back: deque[tuple[Channel, Batch]] = deque()
+        self._left_over: Batch | None = None  # of a batch that a host had no room for
+        self._held_back: deque[tuple[Channel, Batch | WatermarkMark]] = deque()
         self._size = 1
         self._tracing: TracedChain | None = None
         self._sampler: Sampler | None = None
@@ -136,6 +151,7 @@ class Task:
         """
         opened: list[Node] = []
         failed: BaseException | None = None
+        unwatch = self._watch_clock()
         try:
             self._open(opened)
             if self._hosted is not None:
@@ -152,9 +168,17 @@ class Task:
             failed = error
             raise
         finally:
+            unwatch()
             if self._hosted is not None:
                 self._hosted.host.close()
             self._close(opened, failed)
+
+    def _watch_clock(self) -> Callable[[], None]:
+        """Be woken when a clock that is driven by hand moves."""
+        mailbox = self.mailbox
+        if mailbox is None or not isinstance(self._now, DrivenClock):
+            return lambda: None
+        return self._now.watch(lambda: mailbox.put(None, Wake()))
 
     def _open(self, opened: list[Node]) -> None:
         for node in self.nodes:
@@ -226,6 +250,8 @@ class Task:
             else:
                 self._work_sampled(node, batch, self._sampler)
         self._tick()
+        if count:
+            self._let_time_go_on()
         self._pass_on(at_once=count < asked)
         return True
 
@@ -247,10 +273,12 @@ class Task:
         channel, item = got or (None, None)
         if channel is None:
             return
-        if isinstance(item, Batch):
+        if isinstance(item, (Batch, WatermarkMark)):
             self._held_back.append((channel, item))
         elif isinstance(item, EndOfInput):
             self._waiting_for -= not channel.feeds_back
+            if self._watermarks is not None and not channel.feeds_back:
+                self._held_back.append((channel, END_MARK))
             if self._loop is not None:
                 self._loop.input_ended(channel)
 
@@ -263,25 +291,71 @@ class Task:
         """Work off what has arrived, as far as there is room for it."""
         for _ in range(len(self._held_back)):
             channel, batch = self._held_back.popleft()
+            if isinstance(batch, WatermarkMark):
+                self._take_mark(channel, batch)
+                continue
             if self._loop is not None and not self._loop.admits(channel):
                 self._held_back.append((channel, batch))
                 continue
             rest = None
+            batch = self._with_watermarks(channel, batch)
             if self._hosted is not None:
                 rest = self._hosted.feed(batch)
             else:
                 self._work(batch, channel.input_index)
             channel.took(len(batch.values) - (len(rest.values) if rest is not None else 0))
+            self._left_over = rest
             if rest is not None:
                 self._held_back.appendleft((channel, rest))
                 return
+            self._let_time_go_on()
             self._settle()  # what came of it counts in a loop before it stops counting
             channel.done_with()
+
+    # Event time.
+
+    def _with_watermarks(self, channel: Channel, batch: Batch) -> Batch:
+        """Return a batch with the watermarks of all inputs beside its records, not its own."""
+        if self._watermarks is None or batch is self._left_over:
+            return batch
+        layout = self.chain.root.layouts[channel.input_index]
+        if "watermark" not in layout or channel.feeds_back:
+            return batch
+        at = layout.index("watermark")
+        riders = list(batch.riders)
+        riders[at] = self._watermarks.beside(channel, riders[at])
+        return batch._replace(riders=tuple(riders))
+
+    def _take_mark(self, channel: Channel, mark: WatermarkMark) -> None:
+        assert self._watermarks is not None
+        mark.taken = True
+        if mark is END_MARK:
+            self._watermarks.end(channel)
+        else:
+            self._watermarks.advance(channel, mark.watermark)
+            if mark.idle:
+                self._watermarks.idle(channel)
+        self._let_time_go_on()
+
+    def _let_time_go_on(self) -> None:
+        """Let the chain emit what has become complete, and its edges learn how far time is."""
+        if not self.chain.follows_time:
+            return
+        low, idle = START_OF_TIME, False
+        if self._watermarks is not None and self.inputs:
+            low, idle = self._watermarks.low, self._watermarks.all_idle
+        if self._hosted is not None:
+            low = self._hosted.forwarded(low, self._left_over)
+        started = time.monotonic()
+        self.chain.advance(low, idle=idle)
+        self.clock.busy_s += time.monotonic() - started
 
     def _take_results(self) -> None:
         if self._hosted is None:
             return
         decided = self._hosted.pass_results()
+        if decided:
+            self._let_time_go_on()
         if decided and self._loop is not None:
             self._settle()
             self._loop.tracker.remove(decided)
@@ -362,6 +436,8 @@ class Task:
     def _pass_on(self, *, at_once: bool) -> None:
         for edge in self.chain.edges:
             if not edge.waiting:
+                if edge.carries_time:
+                    edge.mark()
                 continue
             now = time.monotonic()
             if edge.waiting_since is None:
@@ -373,13 +449,18 @@ class Task:
                 blocked_s = edge.blocked_s - blocked_s
                 self.clock.blocked_s += blocked_s
                 self.clock.busy_s += time.monotonic() - now - blocked_s
+                if edge.carries_time:
+                    edge.mark()
 
     def _due_in(self) -> float | None:
         due_s = self.chain.due_s()
-        return None if due_s is None else max(0.0, due_s - time.monotonic())
+        if due_s is None or self._is_driven:
+            return None
+        return max(0.0, due_s - self._now())
 
     def _tick(self) -> None:
         due_s = self.chain.due_s()
-        if due_s is not None and due_s <= time.monotonic():
+        if due_s is not None and due_s <= self._now():
             self.chain.tick()
+            self._let_time_go_on()
             self._settle()

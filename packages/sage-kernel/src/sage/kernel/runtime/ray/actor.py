@@ -92,9 +92,15 @@ class TaskActor:
         self._wiring.connect(peers)
         self._made.start()
 
-    def deliver(self, key: LinkKey, values: list[Any] | None, riders: Any) -> bool:
-        """Take a batch, or the end of an input, from another actor."""
-        return self._wiring.deliver(key, values, riders)
+    def deliver(
+        self,
+        key: LinkKey,
+        values: list[Any] | None,
+        riders: Any,
+        mark: tuple[float, bool] | None = None,
+    ) -> bool:
+        """Take a batch, a watermark or the end of an input from another actor."""
+        return self._wiring.deliver(key, values, riders, mark)
 
     def fetch(self, uid: str) -> tuple[list[Any], bool]:
         """Return records that a sink sends home, and whether they are the last."""

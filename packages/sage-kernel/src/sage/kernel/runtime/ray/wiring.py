@@ -87,6 +87,13 @@ class RemoteChannel(Channel):
             self._await_return()
         return len(self._unreturned) < self._most
 
+    def mark(self, watermark: float, *, idle: bool) -> None:
+        """Say how far event time has come, behind the batches that were sent before."""
+        if self.closed:
+            raise ChannelClosed
+        _ = self.has_credit  # takes note of calls that have returned
+        self._unreturned.append(self._deliver(self._link.key, [], (), (watermark, idle)))
+
     def end(self) -> None:
         """Say that nothing more will come, and wait until every batch was accepted.
 
@@ -153,13 +160,19 @@ class ActorWiring:
             channel.connect(peers)
 
     def deliver(
-        self, key: LinkKey, values: list[Any] | None, riders: tuple[list[Any], ...]
+        self,
+        key: LinkKey,
+        values: list[Any] | None,
+        riders: tuple[list[Any], ...],
+        mark: tuple[float, bool] | None = None,
     ) -> bool:
-        """Put a batch into the mailbox, or the end of an input; say whether it was accepted."""
+        """Put a batch, a mark or the end of an input into the mailbox; say if it was accepted."""
         channel = self._incoming[key]
         try:
             if values is None:
                 channel.end()
+            elif mark is not None:
+                channel.mark(mark[0], idle=mark[1])
             else:
                 channel.send(Batch(values, riders))
         except ChannelClosed:

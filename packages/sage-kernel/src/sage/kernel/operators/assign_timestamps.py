@@ -1,0 +1,233 @@
+"""``assign_timestamps``: says when each record happened, and how far event time has come.
+
+The watermark follows the order of the records exactly: after each one it is the highest timestamp
+so far minus the bound on disorder. What rides beside a record is the watermark *before* it, so
+whether a record is late depends on the records that its split gave earlier and on nothing else.
+
+Example:
+    >>> from sage.kernel import LocalEnvironment, TumblingWindow
+    >>> readings = LocalEnvironment().from_collection([(1, "a"), (12, "b"), (3, "c")])
+    >>> timed = readings.assign_timestamps(lambda r: r[0], max_out_of_orderness_s=10)
+    >>> timed.window(TumblingWindow(10)).count(emit=lambda key, window, n: n).collect()
+    [2, 1]
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sage.common.core.functions import MapFunction
+from sage.kernel.errors import GraphError, TimestampError
+from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec, LiveFunction
+from sage.kernel.operators.inline_expression import InlinedFunction, applied
+from sage.kernel.operators.operator import LiveOperator, Operator, with_rider
+from sage.kernel.time.clock import system_clock
+from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME, WatermarkGenerator
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+
+__all__ = ["TIMESTAMP", "AssignTimestampsOperator", "LiveTimestamps", "ProcessingTimeOperator"]
+
+TIMESTAMP = FunctionShape("assign_timestamps", MapFunction, "map")
+
+
+class LiveTimestamps(LiveOperator):
+    """How far event time has come in one subtask.
+
+    Attributes:
+        highest: The highest timestamp so far.
+        watermark: How far event time has come.
+        idle: Whether nothing has come for so long that others need not wait for it.
+    """
+
+    def __init__(
+        self,
+        operator: AssignTimestampsOperator,
+        functions: list[LiveFunction],
+        generator: WatermarkGenerator | None,
+    ) -> None:
+        super().__init__(operator, functions)
+        self.generator = generator
+        self.highest = START_OF_TIME
+        self.watermark = START_OF_TIME
+        self.idle = False
+        self._idle_timeout_s = operator.idle_timeout_s
+        self._active_s: float | None = None
+
+    def open(self, context: Any) -> None:
+        """Begin to wait for the first record."""
+        super().open(context)
+        self._active_s = self.clock()
+
+    def worked(self) -> None:
+        """A batch has come."""
+        if self._idle_timeout_s is not None:
+            self._active_s = self.clock()
+            self.idle = False
+
+    def forwarded(self, watermark: float) -> float:
+        """Return its own watermark, whatever came in; the end of the input is the end of time."""
+        return watermark if watermark == END_OF_TIME else self.watermark
+
+    @property
+    def due_s(self) -> float | None:
+        """When it becomes idle unless something comes."""
+        if self._idle_timeout_s is None or self._active_s is None or self.idle:
+            return None
+        return self._active_s + self._idle_timeout_s
+
+    def on_due(self) -> Iterable[Any]:
+        """Step aside."""
+        self.idle = True
+        return ()
+
+
+@dataclass(frozen=True)
+class AssignTimestampsOperator(Operator):
+    """Computes each record's timestamp and the watermark.
+
+    Args:
+        function: Gives a record's timestamp, in seconds since the epoch.
+        max_out_of_orderness_s: How far a record may lag behind the highest timestamp before it.
+        idle_timeout_s: After this long without a record the input is idle and nobody waits for it;
+            None waits for ever.
+        generator: Makes watermarks of its own; a class, or an instance that is copied.
+        inline: What the function returns, where the optimizer proved it.
+    """
+
+    kind = "assign_timestamps"
+    function: FunctionSpec
+    max_out_of_orderness_s: float = 0.0
+    idle_timeout_s: float | None = None
+    generator: Any = None
+    inline: InlinedFunction | None = None
+
+    def __post_init__(self) -> None:
+        bound = self.max_out_of_orderness_s
+        if not isinstance(bound, (int, float)) or not 0 <= bound < math.inf:
+            raise GraphError(
+                f"max_out_of_orderness_s must be finite seconds, 0 or more, got {bound!r}"
+            )
+        idle = self.idle_timeout_s
+        if idle is not None and (not isinstance(idle, (int, float)) or not 0 < idle < math.inf):
+            raise GraphError(f"idle_timeout_s must be finite seconds above 0 or None, got {idle!r}")
+        if self.generator is not None and not hasattr(self.generator, "on_event"):
+            raise GraphError(
+                f"watermarks wants a WatermarkGenerator, got {self.generator!r:.80}",
+                hint="give a class or an object with on_event(record, timestamp_s)",
+            )
+
+    @property
+    def specs(self) -> tuple[FunctionSpec, ...]:
+        """The timestamp function."""
+        return (self.function,)
+
+    @property
+    def label(self) -> str:
+        """Its verb: a selector's name would mislead."""
+        return self.kind
+
+    def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
+        """Behind it every record has a time and a watermark."""
+        return with_rider(with_rider(layout, "time"), "watermark")
+
+    def live(self, *, may_share: bool = True) -> LiveTimestamps:
+        """Make the operator of one subtask."""
+        generator = self.generator
+        if isinstance(generator, type):
+            generator = generator()
+        elif generator is not None:
+            generator = copy.deepcopy(generator)
+        return LiveTimestamps(self, [self.function.live(may_share=may_share)], generator)
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """``t = f(v); w = watermark; if t > highest: highest = t; watermark = t - bound``."""
+        assert isinstance(live, LiveTimestamps)
+        me, refuse = loop.bind(live, "e"), loop.bind(_refuse, "x")
+        highest, watermark, before = loop.fresh("h"), loop.fresh("w"), loop.fresh("w")
+        loop.at_start(f"{highest} = {me}.highest; {watermark} = {me}.watermark")
+        loop.at_end(f"{me}.highest = {highest}; {me}.watermark = {watermark}")
+        if self.idle_timeout_s is not None:
+            loop.at_end(f"{me}.worked()")
+        time = applied(loop, live.functions[0], self.inline, "t")
+        loop.line(f"{before} = {watermark}")
+        bound = loop.bind(self.max_out_of_orderness_s, "b")
+        rises = [f"if {time} == {loop.bind(END_OF_TIME, 'i')}: {refuse}({time})"]
+        rises.append(f"{highest} = {time}")
+        if live.generator is None:
+            rises.append(f"{watermark} = {time} - {bound}")
+        # Comparing is the check: what is no number cannot be compared, and NaN is neither.
+        loop.block(
+            "try:",
+            [
+                f"if {time} > {highest}:",
+                *(f"    {line}" for line in rises),
+                f"elif not {time} > {loop.bind(START_OF_TIME, 'i')}: {refuse}({time})",
+            ],
+        )
+        loop.block("except TypeError:", [f"{refuse}({time})"])
+        if live.generator is not None:
+            told = loop.fresh("g")
+            loop.line(f"{told} = {loop.bind(live.generator.on_event)}({loop.value}, {time})")
+            loop.block(
+                f"if {told} is not None and {told} > {watermark}:", [f"{watermark} = {told}"]
+            )
+        loop.riders["time"], loop.riders["watermark"] = time, before
+
+
+@dataclass(frozen=True)
+class ProcessingTimeOperator(Operator):
+    """Gives every record the time at which its batch arrived; it is never late.
+
+    What follows fires by the clock (see `LiveEventTimeOperator.due_s`), so the watermark is that
+    time too.
+    """
+
+    kind = "processing_time"
+
+    def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
+        """Behind it every record has a time and a watermark."""
+        return with_rider(with_rider(layout, "time"), "watermark")
+
+    def live(self, *, may_share: bool = True) -> LiveProcessingTime:
+        """Make the operator of one subtask."""
+        return LiveProcessingTime(self, [])
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """``t = w = clock()``, once a batch unless the clock is driven by hand."""
+        assert isinstance(live, LiveProcessingTime)
+        now, tick = loop.fresh("t"), loop.bind(live.tick, "f")
+        if live.reads_each:
+            loop.line(f"{now} = {tick}()")
+        else:
+            loop.at_start(f"{now} = {tick}()")
+        loop.riders["time"] = loop.riders["watermark"] = now
+
+
+class LiveProcessingTime(LiveOperator):
+    """Reads the clock; a clock that somebody drives may move between two records of a batch."""
+
+    watermark = START_OF_TIME
+
+    @property
+    def reads_each(self) -> bool:
+        """Whether every record asks the clock."""
+        return self.clock is not system_clock
+
+    def tick(self) -> float:
+        """Return the time now, which never goes back."""
+        self.watermark = max(self.watermark, self.clock())
+        return self.watermark
+
+    def forwarded(self, watermark: float) -> float:
+        """Return the time now."""
+        return watermark if watermark == END_OF_TIME else self.tick()
+
+
+def _refuse(time: Any) -> None:
+    raise TimestampError(time)

@@ -1,0 +1,158 @@
+"""What operators that follow event time share: a point in time, and results of their own.
+
+Two riders go beside each record of a stream with timestamps: its ``time``, and the ``watermark`` of
+its split just before it. So an operator knows exactly how far event time has come when a record
+arrives, however batches fall.
+
+Such an operator keeps records and says something when the watermark passes what it waits for, which
+has nothing to do with the record that is being worked off. Therefore it ends its loop: its results
+are collected in columns, and what follows it is another loop over them.
+
+Invariant: a result never comes behind the watermark that goes on with it, except what is late
+anyway; and the content of a result depends only on the records before the watermark that completed
+it, so firing later, at the end of a batch, changes nothing.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from sage.kernel.operators.function_spec import LiveFunction
+from sage.kernel.operators.operator import LiveOperator, Operator
+from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+    from sage.kernel.operators.operator import SideOutput
+
+__all__ = ["LATE", "EventTimeOperator", "LiveEventTimeOperator", "just_before"]
+
+LATE = "late"
+
+
+def just_before(end_s: float) -> float:
+    """Return the last point in time before ``end_s``: the time of a window's result."""
+    return math.nextafter(end_s, -math.inf)
+
+
+class LiveEventTimeOperator(LiveOperator):
+    """An event-time operator in one subtask.
+
+    Attributes:
+        out: Its results; the deployment sets it before the loop is written.
+        due: The watermark at which `fire` has something to say; infinite if nothing waits.
+        watermark: How far event time has come for those behind it.
+        refuse: Does what the error policy says with something that failed and is no input record.
+        relieve: Sends on what waits in ``out``, in the middle of a batch.
+        most_waiting: So many results may wait there.
+    """
+
+    def __init__(self, operator: Operator, functions: list[LiveFunction]) -> None:
+        super().__init__(operator, functions)
+        self.due = END_OF_TIME
+        self.watermark = START_OF_TIME
+        self.refuse: Callable[[Any, Exception], None] = _raise
+        self.relieve: Callable[[], None] = _nothing
+        self.most_waiting = 1024
+
+    def collect_in(self, out: SideOutput) -> None:
+        """Put results there from now on."""
+        self.out = out
+
+    def add(self, input_index: int, key: Any, record: Any, time: float, watermark: float) -> None:
+        """Take a record; what its watermark completes has been said before.
+
+        Args:
+            input_index: Which input it came in by.
+            key: Its key.
+            record: The record.
+            time: Its timestamp, in seconds.
+            watermark: How far event time had come when it arrived.
+        """
+        raise NotImplementedError
+
+    def fire(self, watermark: float) -> None:
+        """Emit everything that a watermark completes, and say in ``due`` what comes next."""
+
+    def advance(self, watermark: float) -> None:
+        """Let event time go on; called at ``due``, at the end of a batch and at the end of all."""
+        if watermark >= self.due or watermark == END_OF_TIME:
+            self.fire(watermark)
+        if watermark > self.watermark:
+            self.watermark = watermark
+
+    def forwarded(self, watermark: float) -> float:
+        """Return the watermark that goes on when this one comes in."""
+        return self.watermark if watermark != END_OF_TIME else END_OF_TIME
+
+    def emit(self, record: Any, time_s: float, watermark: float | None = None) -> None:
+        """Give one result.
+
+        Args:
+            record: The result.
+            time_s: Its timestamp.
+            watermark: How far event time has come for those behind it; None for ``watermark``.
+        """
+        if watermark is None:
+            watermark = self.watermark
+        out = self.out
+        self.statistics.produced += 1
+        out.values.append(record)
+        for name, column in zip(out.layout, out.riders, strict=True):
+            column.append(time_s if name == "time" else watermark if name == "watermark" else None)
+        if len(out.values) >= self.most_waiting:
+            self.relieve()
+
+    def emit_all(self, records: Sequence[Any], time_s: float) -> None:
+        """Give many results of the same time."""
+        out, size = self.out, self.most_waiting
+        for start in range(0, len(records), size):
+            part = records[start : start + size]
+            self.statistics.produced += len(part)
+            out.values.extend(part)
+            for name, column in zip(out.layout, out.riders, strict=True):
+                beside = {"time": time_s, "watermark": self.watermark}.get(name)
+                column.extend([beside] * len(part))
+            if len(out.values) >= size:
+                self.relieve()
+
+    def refuse_late(self, record: Any, time: float, watermark: float) -> None:
+        """Count a record as late and give it to the side output ``late``."""
+        self.statistics.late += 1
+        side = self.sides.get(LATE)
+        if side is not None:
+            beside = {"time": time, "watermark": watermark}
+            side.append_row((record, *map(beside.get, side.layout)))
+
+    def set_aside(self, record: Any, error: Exception) -> None:
+        """Do what the error policy says with a result that could not be made."""
+        self.refuse(record, error)
+
+
+@dataclass(frozen=True)
+class EventTimeOperator(Operator):
+    """Base of the operators that follow event time; see the module's docstring."""
+
+    one_to_one: ClassVar[bool] = False
+    ends_segment: ClassVar[bool] = True
+    uses_time: ClassVar[bool] = True
+
+    def write(self, loop: Loop, live: LiveOperator) -> None:
+        """``if watermark >= due: advance(watermark)``, then ``add(...)``."""
+        assert isinstance(live, LiveEventTimeOperator)
+        now, time = loop.riders["watermark"], loop.riders["time"]
+        me, add = loop.bind(live, "e"), loop.bind(live.add, "f")
+        loop.block(f"if {now} >= {me}.due:", [f"{me}.advance({now})"])
+        key = loop.riders.get("key", "None")
+        loop.line(f"{add}({loop.input_index}, {key}, {loop.value}, {time}, {now})")
+
+
+def _raise(record: Any, error: Exception) -> None:
+    raise error
+
+
+def _nothing() -> None:
+    return None

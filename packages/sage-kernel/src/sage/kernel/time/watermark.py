@@ -1,0 +1,116 @@
+"""Watermarks: how far event time has come.
+
+A watermark ``w`` says that no record with a timestamp below ``w`` is expected any more. A split's
+watermark after each record is a running maximum; where several inputs meet, event time has come as
+far as the slowest of them, leaving out those that are idle or have ended.
+
+Invariant: a watermark never regresses. An input that wakes up behind the others does not turn time
+back; its records are late.
+
+The model is that of Dataflow (Akidau et al., VLDB 2015) and of Flink.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable
+from typing import Any, Protocol
+
+__all__ = ["END_OF_TIME", "START_OF_TIME", "InputWatermarks", "WatermarkGenerator"]
+
+START_OF_TIME = -math.inf  # nothing is known yet
+END_OF_TIME = math.inf  # the input has ended
+
+
+class WatermarkGenerator(Protocol):
+    """Says how far event time has come, from the records of one split."""
+
+    def on_event(self, record: Any, timestamp_s: float) -> float | None:
+        """Return the watermark after this record, or None if it says nothing new.
+
+        Args:
+            record: The record.
+            timestamp_s: Its timestamp, in seconds.
+        """
+
+
+class InputWatermarks:
+    """The watermarks of the inputs of one task, and what follows from all of them.
+
+    Args:
+        inputs: Whatever tells the inputs apart.
+
+    Example:
+        >>> watermarks = InputWatermarks(["a", "b"])
+        >>> watermarks.advance("a", 5.0), watermarks.advance("b", 3.0)
+        (-inf, 3.0)
+        >>> watermarks.idle("b")
+        5.0
+        >>> watermarks.advance("b", 4.0)
+        5.0
+    """
+
+    def __init__(self, inputs: Iterable[Hashable]) -> None:
+        self._of = dict.fromkeys(inputs, START_OF_TIME)
+        self._idle: set[Hashable] = set()
+        self.low = START_OF_TIME
+
+    def advance(self, which: Hashable, watermark: float) -> float:
+        """Take the watermark of one input, which is active with that; return that of all."""
+        if watermark > self._of[which]:
+            self._of[which] = watermark
+        self._idle.discard(which)
+        return self._renewed()
+
+    def idle(self, which: Hashable) -> float:
+        """Leave an input out until it says something again; return the watermark of all."""
+        self._idle.add(which)
+        return self._renewed()
+
+    def end(self, which: Hashable) -> float:
+        """Leave an input out for good; return the watermark of all."""
+        self._of[which] = END_OF_TIME
+        self._idle.discard(which)
+        return self._renewed()
+
+    @property
+    def all_idle(self) -> bool:
+        """Whether no input says how far time has come."""
+        return all(i in self._idle or w == END_OF_TIME for i, w in self._of.items())
+
+    def cap(self, which: Hashable) -> float:
+        """Return how far one input could bring all of them: the lowest of the others."""
+        others = (w for i, w in self._of.items() if i != which and i not in self._idle)
+        return min(others, default=END_OF_TIME)
+
+    def beside(self, which: Hashable, column: list[float]) -> list[float]:
+        """Return, for each record of one input, the watermark of all inputs when it came.
+
+        Args:
+            which: The input.
+            column: The input's own watermark just before each record.
+        """
+        self._idle.discard(which)
+        cap, low = self.cap(which), self.low
+        if not column:
+            return column
+        if self._of[which] <= column[0] and low <= column[0] and column[-1] <= cap:
+            self.low, self._of[which] = column[-1], column[-1]
+            return column
+        combined = []
+        for own in column:
+            together = own if own < cap else cap
+            if together > low:
+                low = together
+            combined.append(low)
+        self.low = low
+        self._of[which] = max(self._of[which], column[-1])
+        return combined
+
+    def _renewed(self) -> float:
+        active = [w for i, w in self._of.items() if i not in self._idle]
+        # An ended input says nothing; with all ended, the end of time comes with the task's end.
+        active = [w for w in active if w != END_OF_TIME]
+        if active:
+            self.low = max(self.low, min(active))
+        return self.low
