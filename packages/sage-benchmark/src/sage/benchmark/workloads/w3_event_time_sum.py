@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -28,13 +29,14 @@ KEYS = 1_000
 SIZE_S = 10.0
 
 
-def by_hand(records: Sequence[Event]) -> Outcome:
+def by_hand(records: Sequence[Event], bound_s: float = BOUND_S) -> Outcome:
     """The limit: a dict of dicts, one for each open window, and one loop.
 
     Whether a record is late needs to be asked only if its window is not open, and whether windows
     are complete only if time has gone on: less cannot be done without giving up exact lateness.
     """
     windows: dict[float, dict[int, int]] = {}  # totals by number of the window
+    numbers: list[float] = []  # a heap of the open ones
     results: list[Any] = []
     late: list[Event] = []
     latest = watermark = -math.inf
@@ -45,26 +47,21 @@ def by_hand(records: Sequence[Event]) -> Outcome:
         try:
             totals = windows[number]
         except KeyError:
-            end = (number + 1) * SIZE_S
-            if end <= watermark:
+            if (number + 1) * SIZE_S <= watermark:
                 late.append(record)
                 continue
             totals = windows[number] = {}
-            due = min(due, end)
+            heapq.heappush(numbers, number)
+            due = (numbers[0] + 1) * SIZE_S
         key = key_of(record)
         totals[key] = add(totals.get(key, 0), record)
         if time > latest:
             latest = time
-            watermark = time - BOUND_S
-            if watermark >= due:
-                for number in sorted(windows):
-                    due = (number + 1) * SIZE_S
-                    if due > watermark:
-                        break
-                    _close(number, windows, results)
-                else:
-                    due = math.inf
-    for number in sorted(windows):
+            watermark = time - bound_s
+            while watermark >= due:
+                _close(heapq.heappop(numbers), windows, results)
+                due = (numbers[0] + 1) * SIZE_S if numbers else math.inf
+    for number in sorted(numbers):
         _close(number, windows, results)
     return Outcome(results, late)
 
@@ -74,17 +71,17 @@ def _close(number: float, windows: dict[float, dict[int, int]], results: list[An
     results += [(key, start, total) for key, total in windows.pop(number).items()]
 
 
-def sage(records: Sequence[Event]) -> Outcome:
+def sage(records: Sequence[Event], bound_s: float = BOUND_S) -> Outcome:
     """The same in SAGE."""
-    return _sage(records, inline=True)
+    return _sage(records, bound_s, inline=True)
 
 
 def sage_calling(records: Sequence[Event]) -> Outcome:
     """The same, with each of the user's functions called for each record."""
-    return _sage(records, inline=False)
+    return _sage(records, BOUND_S, inline=False)
 
 
-def _sage(records: Sequence[Event], *, inline: bool) -> Outcome:
+def _sage(records: Sequence[Event], bound_s: float, *, inline: bool) -> Outcome:
     from sage.benchmark.workloads.total import Total
     from sage.kernel import LocalEnvironment, TumblingWindow
 
@@ -93,7 +90,7 @@ def _sage(records: Sequence[Event], *, inline: bool) -> Outcome:
     env = LocalEnvironment(config={"inline": inline})
     totals = (
         env.from_collection(records)
-        .assign_timestamps(time_of, max_out_of_orderness_s=BOUND_S)
+        .assign_timestamps(time_of, max_out_of_orderness_s=bound_s)
         .key_by(key_of)
         .window(TumblingWindow(SIZE_S))
         .aggregate(Total, emit=lambda key, window, total: (key, window.start_s, total))
