@@ -40,6 +40,7 @@ from sage.kernel.runtime.process.protocol import (
 from sage.kernel.runtime.process.reporter import Reporter
 from sage.kernel.runtime.segment import Node, Outlet, Segment
 from sage.kernel.runtime.services import Services
+from sage.kernel.time.clock import system_clock
 
 __all__ = ["main"]
 
@@ -149,7 +150,7 @@ class _Work:
         """Return the next frame, letting the operator emit what has waited long enough."""
         while True:
             due_s = chain.due_s()
-            timeout_s = None if due_s is None else max(0.0, due_s - time.monotonic())
+            timeout_s = None if due_s is None else max(0.0, due_s - system_clock())
             try:
                 return self._attendant.inbox.get(timeout=timeout_s)
             except Empty:
