@@ -218,7 +218,7 @@ def test_a_constructor_is_not_called_when_loading() -> None:
     again = codec.decode(data)
     assert again == loose
     assert again.extra == (3,)
-    assert Loose.made == made  # type: ignore[attr-defined]
+    assert Loose.made == made
 
 
 def test_loading_imports_nothing() -> None:

@@ -1,0 +1,353 @@
+"""Tables on disk: rows in SQLite, and before them the entries that were used of late.
+
+Each table has two dicts of the same bound: ``dirty`` holds what was written and is not on disk
+yet, ``clean`` what is known to be there. When ``dirty`` is full, it is written in the order of the
+keys, and becomes the new ``clean``: what is used again and again costs a dict access, and whatever
+was not used between two writes is forgotten without any bookkeeping for single entries.
+
+Invariant: an entry's value is the one in ``dirty``, else the one in ``clean``, else its row's.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from sage.common.errors import StorageError
+from sage.kernel.state.backend import StateEntry
+from sage.kernel.state.codec import StateCodec
+from sage.kernel.state.key_group import key_group
+from sage.kernel.state.stored_key import canonical_key
+
+__all__ = ["SqliteMapTable", "SqliteValueTable", "StateRows", "storage_error"]
+
+_FIRST_ENTRIES = 1024  # until the size of a value is known
+_ENTRY_OVERHEAD_BYTES = 400  # two dict slots, a key and a small value as Python objects
+_PAGE_ROWS = 512
+_UNKNOWN: Any = object()
+_ABSENT: Any = object()
+_NO_MAP_KEY = b""
+_Place = tuple[int, bytes, bytes]  # key group, canonical key, canonical map key
+
+
+class StateRows:
+    """The rows of one state: (group, key, map key) to value, in that order on disk."""
+
+    def __init__(
+        self, connection: sqlite3.Connection, table: str, codec: StateCodec, is_map: bool
+    ) -> None:
+        self.connection, self.table, self.codec, self.is_map = connection, table, codec, is_map
+        self.mean_bytes = 0.0
+        connection.execute(
+            f"CREATE TABLE {table} (grp INTEGER, key BLOB, map_key BLOB, exact BLOB, "
+            "value BLOB NOT NULL, PRIMARY KEY (grp, key, map_key)) WITHOUT ROWID"
+        )
+        at = "grp = ? AND key = ? AND map_key = ?"
+        self._select = f"SELECT value FROM {table} WHERE {at}"
+        self._select_map = f"SELECT map_key, exact, value FROM {table} WHERE grp = ? AND key = ?"
+        self._delete = f"DELETE FROM {table} WHERE {at}"
+        self._delete_map = f"DELETE FROM {table} WHERE grp = ? AND key = ?"
+        # The first of equal keys keeps its type, as in a dict.
+        self._upsert = (
+            f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?) "
+            "ON CONFLICT DO UPDATE SET value = excluded.value"
+        )
+        self._page = (
+            f"SELECT grp, key, map_key, exact, value FROM {table} "
+            "WHERE (grp, key, map_key) > (?, ?, ?) ORDER BY grp, key, map_key LIMIT ?"
+        )
+
+    def place(self, key: Any, map_key: Any) -> _Place:
+        """Return where an entry is."""
+        stored = self.codec.encode(canonical_key(map_key)) if self.is_map else _NO_MAP_KEY
+        return key_group(key), self.codec.encode(canonical_key(key)), stored
+
+    def load(self, key: Any, map_key: Any = None) -> Any:
+        """Return the value of an entry, or ``_ABSENT``."""
+        row = self.run(self._select, self.place(key, map_key)).fetchone()
+        return _ABSENT if row is None else self.codec.decode(row[0])
+
+    def load_map(self, key: Any) -> dict[Any, Any]:
+        """Return the entries of a key."""
+        found = self.run(self._select_map, self.place(key, None)[:2])
+        decode = self.codec.decode
+        return {
+            decode(exact)[1] if exact is not None else decode(map_key): decode(value)
+            for map_key, exact, value in found
+        }
+
+    def store(self, entries: Iterable[tuple[Any, Any, Any]]) -> None:
+        """Write entries, and remove those whose value is ``_ABSENT``."""
+        rows, gone, size, encode = [], [], 0, self.codec.encode
+        for key, map_key, value in entries:
+            place = self.place(key, map_key)
+            if value is _ABSENT:
+                gone.append(place)
+                continue
+            stored = encode(value)
+            size += len(stored) + len(place[1]) + len(place[2])
+            rows.append((*place, self.exact(key, map_key), stored))
+        if rows:
+            self.mean_bytes = size / len(rows)
+        self.write(rows)
+        self.run_many(self._delete, gone)
+
+    def exact(self, key: Any, map_key: Any) -> bytes | None:
+        """Return the keys themselves where their canonical forms differ."""
+        if canonical_key(key) is key and canonical_key(map_key) is map_key:
+            return None
+        return self.codec.encode([key, map_key])
+
+    def write(self, rows: list[tuple[Any, ...]]) -> None:
+        """Write rows, in the order of the B-tree."""
+        rows.sort(key=_by_place)
+        self.run_many(self._upsert, rows)
+
+    def remove(self, places: Iterable[_Place]) -> None:
+        """Remove rows."""
+        self.run_many(self._delete, places)
+
+    def remove_map(self, key: Any) -> None:
+        """Remove all rows of a key."""
+        self.run(self._delete_map, self.place(key, None)[:2])
+
+    def count(self) -> int:
+        """Return how many rows there are."""
+        count: int = self.run(f"SELECT count(*) FROM {self.table}").fetchone()[0]
+        return count
+
+    def page(self, after: _Place, limit: int = _PAGE_ROWS) -> list[Any]:
+        """Return the rows behind a place, in order."""
+        return self.run(self._page, (*after, limit)).fetchall()
+
+    def keys_of(self, row: Any) -> tuple[Any, Any]:
+        """Return key and map key of a row."""
+        _, key, map_key, exact, _ = row
+        if exact is not None:
+            key, map_key = self.codec.decode(exact)
+            return key, map_key
+        decode = self.codec.decode
+        return decode(key), decode(map_key) if self.is_map else None
+
+    def run(self, statement: str, arguments: Iterable[Any] = ()) -> sqlite3.Cursor:
+        """Run a statement."""
+        try:
+            return self.connection.execute(statement, tuple(arguments))
+        except sqlite3.Error as error:
+            raise storage_error(error) from error
+
+    def run_many(self, statement: str, rows: Iterable[Any]) -> None:
+        """Run a statement for each row."""
+        try:
+            self.connection.executemany(statement, rows)
+        except sqlite3.Error as error:
+            raise storage_error(error) from error
+
+
+_START: _Place = (-1, b"", b"")
+
+
+def _by_place(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return row[:3]
+
+
+def storage_error(error: sqlite3.Error) -> StorageError:
+    """Return the error that says what SQLite said."""
+    return StorageError(
+        f"state on disk cannot be read or written: {error}",
+        hint="the disk may be full, or the folder of the state gone",
+    )
+
+
+class _Table:
+    """What both kinds of tables share: when to write, how to go through all rows."""
+
+    def __init__(self, rows: StateRows, cache_bytes: int, commit: Callable[[], None]) -> None:
+        self.rows = rows
+        self._cache_bytes = cache_bytes
+        self._commit = commit
+        self._limit = min(_FIRST_ENTRIES, self._room(0.0))
+        self._cursor = _START
+
+    def _room(self, value_bytes: float) -> int:
+        """Return how many entries of that size a dict may have."""
+        each = _ENTRY_OVERHEAD_BYTES + 3 * value_bytes
+        return max(1, int(self._cache_bytes / (2 * each)))
+
+    def _written(self) -> None:
+        """Commit, and set how many entries there may be by the size of those just written."""
+        self._commit()
+        self._limit = self._room(self.rows.mean_bytes)
+
+    def flush(self) -> None:
+        """Write what is dirty."""
+        raise NotImplementedError
+
+    def forget(self) -> None:
+        """Forget what is clean: the rows have changed."""
+        raise NotImplementedError
+
+    def _drop(self, key: Any, map_key: Any) -> bool:
+        """Forget an entry that is about to be removed; False if there is a newer value."""
+        raise NotImplementedError
+
+    def all_keys(self) -> Iterator[Any]:
+        self.flush()
+        after, last = _START, None
+        while page := self.rows.page(after):
+            for row in page:
+                if row[:2] != last:
+                    last = row[:2]
+                    yield self.rows.keys_of(row)[0]
+            after = page[-1][:3]
+
+    def __len__(self) -> int:
+        self.flush()
+        return self.rows.count()
+
+    def expire(self, is_expired: Callable[[Any], bool], limit: int) -> int:
+        if self._cursor == _START:
+            self.flush()
+        page = self.rows.page(self._cursor, limit)
+        self._cursor = page[-1][:3] if len(page) == limit else _START
+        decode = self.rows.codec.decode
+        gone = [
+            row[:3]
+            for row in page
+            if is_expired(decode(row[4])) and self._drop(*self.rows.keys_of(row))
+        ]
+        self.rows.remove(gone)
+        return len(gone)
+
+    def restore(self, entries: Iterable[StateEntry]) -> None:
+        """Take in entries of a snapshot; values stay as they are, in bytes."""
+        self.flush()
+        self.forget()
+        decode, rows = self.rows.codec.decode, []
+        for entry in entries:
+            key = decode(entry.key)
+            map_key = decode(entry.map_key) if entry.map_key is not None else None
+            place = self.rows.place(key, map_key)
+            rows.append((*place, self.rows.exact(key, map_key), entry.value))
+        self.rows.write(rows)
+
+
+class SqliteValueTable(_Table):
+    """The values of one state."""
+
+    def __init__(self, rows: StateRows, cache_bytes: int, commit: Callable[[], None]) -> None:
+        super().__init__(rows, cache_bytes, commit)
+        self._dirty: dict[Any, Any] = {}
+        self._clean: dict[Any, Any] = {}
+
+    def get(self, key: Any, default: Any = None, /) -> Any:
+        value = self._dirty.get(key, _UNKNOWN)
+        if value is _UNKNOWN:
+            value = self._clean.get(key, _UNKNOWN)
+            if value is _UNKNOWN:
+                value = self._loaded(key)
+        return default if value is _ABSENT else value
+
+    def _loaded(self, key: Any) -> Any:
+        value = self.rows.load(key)
+        if value is not _ABSENT:
+            if len(self._clean) >= self._limit:
+                self._clean = {}
+            self._clean[key] = value
+        return value
+
+    def __setitem__(self, key: Any, value: Any, /) -> None:
+        self._dirty[key] = value
+        if len(self._dirty) > self._limit:
+            self.flush()
+
+    def discard(self, key: Any) -> None:
+        self[key] = _ABSENT
+
+    def flush(self) -> None:
+        if self._dirty:
+            self.rows.store((key, None, value) for key, value in self._dirty.items())
+            self._clean, self._dirty = self._dirty, {}
+            self._written()
+
+    def forget(self) -> None:
+        self._clean = {}
+
+    def _drop(self, key: Any, map_key: Any) -> bool:
+        self._clean.pop(key, None)
+        return key not in self._dirty
+
+
+class SqliteMapTable(_Table):
+    """The maps of one state, row by row; both dicts hold what is known of each key's map."""
+
+    def __init__(self, rows: StateRows, cache_bytes: int, commit: Callable[[], None]) -> None:
+        super().__init__(rows, cache_bytes, commit)
+        self._dirty: dict[Any, dict[Any, Any]] = {}
+        self._clean: dict[Any, dict[Any, Any]] = {}
+        self._writes = self._known = 0
+
+    def get(self, key: Any, map_key: Any, default: Any = None) -> Any:
+        value = _UNKNOWN
+        if (entries := self._dirty.get(key)) is not None:
+            value = entries.get(map_key, _UNKNOWN)
+        if value is _UNKNOWN:
+            if (entries := self._clean.get(key)) is not None:
+                value = entries.get(map_key, _UNKNOWN)
+            if value is _UNKNOWN:
+                value = self._loaded(key, map_key)
+        return default if value is _ABSENT else value
+
+    def _loaded(self, key: Any, map_key: Any) -> Any:
+        value = self.rows.load(key, map_key)
+        if value is not _ABSENT:
+            if self._known >= self._limit:
+                self.forget()
+            self._clean.setdefault(key, {})[map_key] = value
+            self._known += 1
+        return value
+
+    def put(self, key: Any, map_key: Any, value: Any) -> None:
+        entries = self._dirty.get(key)
+        if entries is None:
+            self._dirty[key] = {map_key: value}
+        else:
+            entries[map_key] = value
+        # Counts a write of the same entry again: then the dicts are smaller than they might be.
+        self._writes += 1
+        if self._writes > self._limit:
+            self.flush()
+
+    def remove(self, key: Any, map_key: Any) -> None:
+        self.put(key, map_key, _ABSENT)
+
+    def items(self, key: Any) -> list[tuple[Any, Any]]:
+        entries = self.rows.load_map(key)
+        entries.update(self._dirty.get(key, ()))
+        return [item for item in entries.items() if item[1] is not _ABSENT]
+
+    def clear(self, key: Any) -> None:
+        self._dirty.pop(key, None)
+        self._clean.pop(key, None)
+        self.rows.remove_map(key)
+
+    discard = clear
+
+    def flush(self) -> None:
+        if self._dirty:
+            self.rows.store(
+                (key, map_key, value)
+                for key, entries in self._dirty.items()
+                for map_key, value in entries.items()
+            )
+            self._clean, self._dirty = self._dirty, {}
+            self._known, self._writes = self._writes, 0
+            self._written()
+
+    def forget(self) -> None:
+        self._clean, self._known = {}, 0
+
+    def _drop(self, key: Any, map_key: Any) -> bool:
+        self._clean.get(key, {}).pop(map_key, None)
+        return map_key not in self._dirty.get(key, {})
