@@ -24,6 +24,7 @@ from sage.common.core.functions import (
     KeyByFunction,
     MapFunction,
     ProcessFunction,
+    ProcessWindowFunction,
     ReduceFunction,
     SinkFunction,
     SourceFunction,
@@ -34,21 +35,39 @@ from sage.kernel.api.job import Job, JobResult
 from sage.kernel.api.keyed_stream import KeyedStream
 from sage.kernel.api.local_environment import LocalEnvironment, LocalStreamEnvironment
 from sage.kernel.api.remote_environment import RemoteEnvironment
+from sage.kernel.api.windowed_stream import WindowedStream
 from sage.kernel.config import RetryPolicy
 from sage.kernel.operators.gather import Gathered
+from sage.kernel.operators.windowing import (
+    AfterCount,
+    AfterProcessingTime,
+    AfterWatermark,
+    CountWindow,
+    GlobalWindow,
+    PaneInfo,
+    SessionWindow,
+    SlidingWindow,
+    TumblingWindow,
+    Window,
+)
 from sage.kernel.runtime.context import RuntimeContext
 from sage.kernel.runtime.dead_letters import DeadLetter
 
 __all__ = [
+    "AfterCount",
+    "AfterProcessingTime",
+    "AfterWatermark",
     "AggregateFunction",
     "AsyncMapFunction",
     "BatchFunction",
     "CoMapFunction",
+    "CountWindow",
     "DataStream",
     "DeadLetter",
     "FilterFunction",
     "FlatMapFunction",
     "Gathered",
+    "GlobalWindow",
     "Job",
     "JobResult",
     "JoinFunction",
@@ -57,12 +76,19 @@ __all__ = [
     "LocalEnvironment",
     "LocalStreamEnvironment",
     "MapFunction",
+    "PaneInfo",
     "ProcessFunction",
+    "ProcessWindowFunction",
     "ReduceFunction",
     "RemoteEnvironment",
     "RetryPolicy",
     "RuntimeContext",
+    "SessionWindow",
     "SinkFunction",
+    "SlidingWindow",
     "SourceFunction",
     "StopSignal",
+    "TumblingWindow",
+    "Window",
+    "WindowedStream",
 ]

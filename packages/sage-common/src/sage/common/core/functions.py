@@ -34,6 +34,7 @@ __all__ = [
     "KeyByFunction",
     "MapFunction",
     "ProcessFunction",
+    "ProcessWindowFunction",
     "ReduceFunction",
     "ReplayableSource",
     "SinkFunction",
@@ -47,6 +48,7 @@ U = TypeVar("U")
 L = TypeVar("L")
 R = TypeVar("R")
 A = TypeVar("A")
+K = TypeVar("K")
 T_contra = TypeVar("T_contra", contravariant=True)
 U_co = TypeVar("U_co", covariant=True)
 
@@ -223,7 +225,10 @@ class AggregateFunction(Function, ABC, Generic[T, A, R]):
 
     @abstractmethod
     def merge(self, a: A, b: A) -> A:
-        """Return one accumulator for both, as session windows need it."""
+        """Return one accumulator for both, the records of ``a`` first; windows need it.
+
+        It may change and return ``a``, and must leave ``b`` as it is.
+        """
 
 
 class ProcessFunction(Function, ABC, Generic[T_contra, U_co]):
@@ -236,6 +241,21 @@ class ProcessFunction(Function, ABC, Generic[T_contra, U_co]):
     def on_timer(self, timestamp_s: float, ctx: Any) -> Iterable[U_co] | None:
         """Return the records that come of a timer that fired."""
         return None
+
+
+class ProcessWindowFunction(Function, ABC, Generic[K, T_contra, U_co]):
+    """Makes records of all records of a window, each time that it fires."""
+
+    @abstractmethod
+    def process(self, key: K, records: Sequence[T_contra], ctx: Any) -> Iterable[U_co] | None:
+        """Return the records that come of a firing.
+
+        Args:
+            key: The key of the window's records.
+            records: Those that the firing is about, in the order of their arrival.
+            ctx: Has ``window`` with ``start_s`` and ``end_s``, ``pane`` with ``timing``, ``index``
+                and ``is_last``, ``watermark``, and ``output(tag, record)`` for side outputs.
+        """
 
 
 class CoMapFunction(Function):

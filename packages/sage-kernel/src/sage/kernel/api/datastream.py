@@ -27,6 +27,8 @@ from sage.kernel.time.watermark import WatermarkGenerator
 
 if TYPE_CHECKING:
     from sage.kernel.api.keyed_stream import KeyedStream
+    from sage.kernel.api.windowed_stream import WindowedStream, WindowTime
+    from sage.kernel.operators.windowing import Trigger, WindowAssigner, WindowMode
 
 __all__ = ["DataStream", "SinkHandle"]
 
@@ -400,6 +402,36 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
             [1.0, 1.5, 3.0]
         """
         return self._as_one_key().aggregate(function, *args, **{"parallelism": 1, **options})
+
+    def window(
+        self,
+        assigner: WindowAssigner,
+        *,
+        trigger: Trigger | None = None,
+        allowed_lateness_s: float = 0.0,
+        mode: WindowMode = "accumulating",
+        time: WindowTime = "event",
+    ) -> WindowedStream[Any, T]:
+        """Cut the stream into windows, as on a single key: see `KeyedStream.window`.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment, TumblingWindow
+            >>> numbers = LocalEnvironment().from_collection([1, 2, 11])
+            >>> timed = numbers.assign_timestamps(lambda n: n)
+            >>> timed.window(TumblingWindow(10)).reduce(lambda a, b: a + b).collect()
+            [3, 11]
+        """
+        from sage.kernel.api.windowed_stream import WindowedStream
+
+        return WindowedStream(
+            self._as_one_key(),
+            assigner,
+            trigger=trigger,
+            allowed_lateness_s=allowed_lateness_s,
+            mode=mode,
+            time=time,
+            options={"parallelism": 1},
+        )
 
     def _as_one_key(self) -> KeyedStream[int, T]:
         from sage.kernel.api.keyed_stream import KeyedStream

@@ -8,6 +8,7 @@ from typing import Any, Generic, Literal, TypeVar, overload
 from sage.common.core import functions as fn
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.options import split_options
+from sage.kernel.api.windowed_stream import WindowedStream, WindowTime
 from sage.kernel.errors import GraphError
 from sage.kernel.operators import function_spec as shapes
 from sage.kernel.operators.function_spec import FunctionSpec
@@ -18,6 +19,7 @@ from sage.kernel.operators.keyed_fold import (
     CountOperator,
     ReduceOperator,
 )
+from sage.kernel.operators.windowing import Trigger, WindowAssigner, WindowMode
 
 __all__ = ["KeyedStream"]
 
@@ -160,6 +162,47 @@ class KeyedStream(DataStream[T], Generic[K, T]):
         spec = FunctionSpec(shapes.JOIN, function, args, kwargs) if function is not None else None
         operator = JoinOperator(spec, how, state_ttl_s, max_rows)
         return self.env.add_operator(operator, (self.edge(0), other.edge(1)), common)
+
+    def window(
+        self,
+        assigner: WindowAssigner,
+        *,
+        trigger: Trigger | None = None,
+        allowed_lateness_s: float = 0.0,
+        mode: WindowMode = "accumulating",
+        time: WindowTime = "event",
+    ) -> WindowedStream[K, T]:
+        """Cut each key's records into windows; what is returned says what is made of them.
+
+        Args:
+            assigner: `TumblingWindow`, `SlidingWindow`, `SessionWindow`, `CountWindow` or
+                `GlobalWindow`.
+            trigger: When a window fires: `AfterWatermark`, `AfterCount` or `AfterProcessingTime`;
+                None fires when the watermark reaches its end, and again for each record that is
+                late but allowed.
+            allowed_lateness_s: How long a window stays open behind its end, in event time.
+            mode: ``"accumulating"``: a firing says all records so far; ``"discarding"``: those
+                since the last firing.
+            time: ``"event"``: windows of the records' timestamps; ``"processing"``: of the clock.
+
+        Raises:
+            GraphError: if an argument is none, or does not go with another.
+
+        Example:
+            >>> from sage.kernel import LocalEnvironment, TumblingWindow
+            >>> sales = LocalEnvironment().from_collection([("tea", 1), ("tea", 2), ("tea", 61)])
+            >>> by_item = sales.assign_timestamps(lambda s: s[1]).key_by(lambda s: s[0])
+            >>> by_item.window(TumblingWindow(60)).count().collect()
+            [('tea', 2), ('tea', 1)]
+        """
+        return WindowedStream(
+            self,
+            assigner,
+            trigger=trigger,
+            allowed_lateness_s=allowed_lateness_s,
+            mode=mode,
+            time=time,
+        )
 
     def count(self, **options: Any) -> DataStream[tuple[K, int]]:
         """Emit ``(key, n)`` for the n-th record of each key.

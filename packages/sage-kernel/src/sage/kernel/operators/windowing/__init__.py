@@ -1,8 +1,17 @@
 """Windows: how an endless stream is cut into pieces that have an end.
 
 Layout:
-    arguments    seconds and counts, checked when an assigner or a trigger is made
-    assigners    which windows a record belongs to
+    assigners        which windows a record belongs to
+    triggers         when a window says what is in it
+    pane             which firing of a window it is
+    window           the operator, as a description
+    live_windows     the windows of one subtask: triggers, panes, fates
+    open_windows     what a collection of open windows is; aligned_windows, sessions and
+                     endless_windows are the three kinds
+    cell             one window of one key
+    contents         what the records of a window come to
+    results          what a firing says
+    arguments        seconds and counts, checked when an assigner or a trigger is made
 """
 
 from sage.kernel.operators.windowing.assigners import (
@@ -15,14 +24,30 @@ from sage.kernel.operators.windowing.assigners import (
     Window,
     WindowAssigner,
 )
+from sage.kernel.operators.windowing.pane import PaneInfo, PaneTiming, WindowMode
+from sage.kernel.operators.windowing.triggers import (
+    AfterCount,
+    AfterProcessingTime,
+    AfterWatermark,
+    RepeatedTrigger,
+    Trigger,
+)
 
 __all__ = [
+    "AfterCount",
+    "AfterProcessingTime",
+    "AfterWatermark",
     "AlignedAssigner",
     "CountWindow",
     "GlobalWindow",
+    "PaneInfo",
+    "PaneTiming",
+    "RepeatedTrigger",
     "SessionWindow",
     "SlidingWindow",
+    "Trigger",
     "TumblingWindow",
     "Window",
     "WindowAssigner",
+    "WindowMode",
 ]

@@ -10,14 +10,22 @@ from sage.kernel.errors import GraphError
 __all__ = ["check_count", "check_seconds"]
 
 
-def check_seconds(owner: str, name: str, value: object, *, above: float | None = None) -> None:
+def check_seconds(
+    owner: str,
+    name: str,
+    value: object,
+    *,
+    above: float | None = None,
+    at_least: float | None = None,
+) -> None:
     """Raise if ``value`` is no time in seconds.
 
     Args:
         owner: Whose argument it is.
         name: The argument's name.
         value: What was given.
-        above: It must be more than this; None takes every finite number.
+        above: It must be more than this, if it must.
+        at_least: It must not be less than this, if it must not.
 
     Raises:
         GraphError: if it is no int or float, not finite, or too small.
@@ -37,8 +45,9 @@ def check_seconds(owner: str, name: str, value: object, *, above: float | None =
     if above is not None and value <= above:
         raise GraphError(
             f"{owner}: {name} must be above {above:g}, got {value!r}",
-            hint="half a second is 0.5" if value == 0 else None,
         )
+    if at_least is not None and value < at_least:
+        raise GraphError(f"{owner}: {name} must be at least {at_least:g}, got {value!r}")
 
 
 def check_count(owner: str, name: str, value: object) -> None:

@@ -1,0 +1,225 @@
+"""The windows of one subtask: when they fire, what they say, and what becomes of their records.
+
+Works for every kind of window, trigger, content and mode; how windows are found is in
+`open_windows` and those that it names, what is in them in `contents`, what they say in `results`.
+
+Order is exact: a record's watermark first fires what it completes, by window end and then by each
+key's first record in the window; then the record is added, and fires what its trigger says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from heapq import heappop, heappush
+from typing import Any
+
+from sage.kernel.operators.event_time import LiveEventTimeOperator, just_before
+from sage.kernel.operators.function_spec import LiveFunction
+from sage.kernel.operators.operator import Operator
+from sage.kernel.operators.windowing.assigners import Window
+from sage.kernel.operators.windowing.cell import EMPTY, Cell
+from sage.kernel.operators.windowing.open_windows import OpenWindows
+from sage.kernel.operators.windowing.pane import PaneInfo, PaneTiming
+from sage.kernel.operators.windowing.results import Results, WindowContext
+from sage.kernel.operators.windowing.triggers import (
+    AfterProcessingTime,
+    AfterWatermark,
+    RepeatedTrigger,
+    Trigger,
+)
+from sage.kernel.time.watermark import START_OF_TIME
+
+__all__ = ["LiveWindows"]
+
+_END = object()
+
+
+class LiveWindows(LiveEventTimeOperator):
+    """The open windows of one subtask, with their triggers.
+
+    Args:
+        operator: The description.
+        functions: Its live functions.
+        windows: Where the open windows are kept.
+        results: What makes records of a firing.
+        trigger: When windows fire.
+        lateness_s: How long windows stay open behind their end.
+        discards: Whether a firing empties the window.
+        by_clock: Whether the clock is what windows end by.
+        full_at: Number of records at which a window is full; None if it never is.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        functions: list[LiveFunction],
+        windows: OpenWindows,
+        results: Results,
+        *,
+        trigger: Trigger,
+        lateness_s: float,
+        discards: bool,
+        by_clock: bool = False,
+        full_at: int | None = None,
+    ) -> None:
+        super().__init__(operator, functions)
+        self._windows = windows
+        self._results = results
+        self._lateness_s = lateness_s
+        self._discards = discards
+        self._by_clock = by_clock
+        self._full_at = full_at
+        self._early, self._late = _phases(trigger)
+        self._always_on_time = isinstance(trigger, AfterWatermark) and not discards
+        self._context = WindowContext(self)
+        self._reached = -math.inf  # the last watermark that was seen
+        self._timers: list[tuple[float, int, Cell]] = []
+        self._timers_set = 0
+        self._held = 0
+
+    @property
+    def held(self) -> int:
+        """How many records are in windows and have not been said for the last time."""
+        return self._held
+
+    @property
+    def due_s(self) -> float | None:
+        """When the clock makes a window fire, or ends one that goes by the clock."""
+        timer = self._next_timer()
+        next_s = self._windows.due if self._by_clock else math.inf
+        if timer is not None and timer.timer_s is not None:
+            next_s = min(next_s, timer.timer_s)
+        return next_s if next_s < math.inf else None
+
+    def on_due(self) -> Iterable[Any]:
+        """Fire what the clock says."""
+        now = self.clock()
+        if self._by_clock:
+            self.advance(now)
+        while (cell := self._next_timer()) is not None and self._timers[0][0] <= now:
+            cell.timer_s = None
+            timing = self._timing(cell, self._reached)
+            if isinstance(self._trigger_of(timing), AfterProcessingTime):
+                self._fire(cell, timing, self._reached)
+        return ()
+
+    def add(self, input_index: int, key: Any, record: Any, time: float, watermark: float) -> None:
+        """Put a record into its windows, and fire those whose triggers it sets off."""
+        cells = self._windows.add(key, record, time, watermark)
+        self._reached = watermark
+        if cells is None:
+            self.refuse_late(record, time, watermark)
+            return
+        if not cells:
+            self.statistics.no_output += 1  # between two windows
+            return
+        self._held += 1
+        for cell in cells:
+            cell.fresh += 1
+        cell.size += 1
+        self.due = self._windows.due
+        if cell.size == self._full_at:
+            self._fire(cell, "on_time", watermark, is_full=True)
+            return
+        for cell in cells:
+            timing = self._timing(cell, watermark)
+            trigger = self._trigger_of(timing)
+            if trigger is not None:
+                self._after_record(cell, trigger, timing, watermark)
+
+    def add_untimed(self, key: Any, record: Any) -> None:
+        """Put a record of a stream without timestamps into a window without an end."""
+        self.add(0, key, record, START_OF_TIME, START_OF_TIME)
+
+    def fire(self, watermark: float) -> None:
+        """Fire the windows that have ended, and what is left of those that are over."""
+        self._reached = watermark
+        for cells, ends, is_over in self._windows.due_at(watermark):
+            for cell in cells:
+                if ends and (cell.fresh or self._always_on_time):
+                    self._fire(cell, "on_time", watermark)
+                elif is_over and cell.fresh:
+                    self._fire(cell, "late", watermark)
+                cell.timer_s = None
+                if is_over:
+                    self._let_go(cell)
+        self.due = self._windows.due
+
+    def _after_record(
+        self, cell: Cell, trigger: RepeatedTrigger, timing: PaneTiming, watermark: float
+    ) -> None:
+        if isinstance(trigger, AfterProcessingTime):
+            if cell.timer_s is None:
+                cell.timer_s = self.clock() + trigger.delay_s
+                self._timers_set += 1
+                heappush(self._timers, (cell.timer_s, self._timers_set, cell))
+        elif cell.fresh >= trigger.count:
+            self._fire(cell, timing, watermark)
+
+    def _timing(self, cell: Cell, watermark: float) -> PaneTiming:
+        return "early" if watermark < cell.end_s else "late"
+
+    def _trigger_of(self, timing: PaneTiming) -> RepeatedTrigger | None:
+        return self._early if timing == "early" else self._late
+
+    def _next_timer(self) -> Cell | None:
+        """Return the window whose timer is the next, dropping those that were taken back."""
+        while self._timers:
+            timer_s, _, cell = self._timers[0]
+            while cell.heir is not None:
+                cell = cell.heir
+            if cell.timer_s == timer_s:
+                return cell
+            heappop(self._timers)
+        return None
+
+    def _fire(
+        self, cell: Cell, timing: PaneTiming, watermark: float, *, is_full: bool = False
+    ) -> None:
+        """Say what is in a window."""
+        is_last = is_full or cell.end_s + self._lateness_s <= watermark
+        time_s = just_before(cell.end_s) if cell.end_s < math.inf else cell.time_s
+        window = Window(cell.start_s, cell.end_s)
+        pane = PaneInfo(timing, cell.panes, is_last)
+        self._context.begin(cell.key, window, pane, watermark, time_s)
+        cell.panes += 1
+        cell.fresh = 0
+        cell.timer_s = None
+        if self._speak(cell, time_s, is_kept=not (is_last or self._discards)):
+            cell.spoke = True
+        if self._discards:
+            cell.content = EMPTY
+            self._let_go(cell)
+
+    def _speak(self, cell: Cell, time_s: float, *, is_kept: bool) -> bool:
+        """Emit what comes of a firing; return whether that is anything."""
+        context, produced = self._context, self.statistics.produced
+        items: Iterator[Any] | None = None
+        while True:
+            try:  # what the user's function raises here belongs to no record
+                if items is None:
+                    items = iter(self._results.of(cell, context, is_kept=is_kept))
+                record = next(items, _END)
+            except Exception as error:
+                self.set_aside((cell.key, context.window, cell.content), error)
+                break
+            if record is _END:
+                break
+            if record is not None:
+                self.emit(record, time_s)
+        return self.statistics.produced > produced or context.spoke
+
+    def _let_go(self, cell: Cell) -> None:
+        """Say what became of the records of a window that are not in it any more."""
+        self._held -= cell.size
+        if not cell.spoke:
+            self.statistics.no_output += cell.size
+        cell.size = 0
+
+
+def _phases(trigger: Trigger) -> tuple[RepeatedTrigger | None, RepeatedTrigger | None]:
+    """Return what makes a window fire before its end, and what behind it."""
+    if isinstance(trigger, AfterWatermark):
+        return trigger.early, trigger.late
+    return trigger, trigger

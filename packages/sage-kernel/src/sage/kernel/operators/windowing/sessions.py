@@ -1,0 +1,153 @@
+"""Open sessions: windows that each key has for itself, and that become one when they overlap.
+
+A record opens ``[t, t + gap)``. It is put together with all sessions of its key that it overlaps,
+so a record that comes out of order can join two. A session stands in the heap under the end that it
+had when it was put there; growing leaves that entry as it is, and when its time has come the
+session is put back under its new end. So records that make a session longer cost no heap work.
+
+Invariant: the sessions of a key do not overlap, and stand in the order of their starts.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from bisect import bisect_left
+from collections.abc import Collection, Iterator
+from heapq import heappop, heappush
+from typing import Any
+
+from sage.kernel.operators.windowing.assigners import SessionWindow
+from sage.kernel.operators.windowing.cell import EMPTY, Cell
+from sage.kernel.operators.windowing.contents import Contents
+from sage.kernel.operators.windowing.open_windows import Due
+from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
+
+__all__ = ["Sessions"]
+
+
+class Sessions:
+    """The open sessions of one subtask.
+
+    Args:
+        assigner: Says the gap.
+        contents: How their contents are made.
+        lateness_s: How long a session stays open behind its end, in event time.
+    """
+
+    def __init__(self, assigner: SessionWindow, contents: Contents, lateness_s: float) -> None:
+        self._assigner = assigner
+        self._contents = contents
+        self._lateness_s = lateness_s
+        self._of_key: dict[Any, list[Cell]] = {}
+        self._ends: list[tuple[float, float, int, Cell]] = []  # deadline, end then, serial
+        self._opened = 0
+
+    @property
+    def due(self) -> float:
+        """The watermark at which a session may have ended or be over."""
+        return self._ends[0][0] if self._ends else math.inf
+
+    def add(self, key: Any, record: Any, time: float, watermark: float) -> Collection[Cell] | None:
+        """Put a record into a session, its own or one that it makes of those it overlaps."""
+        sessions = self._of_key.get(key)
+        if sessions:
+            last = sessions[-1]
+            if last.start_s <= time < last.end_s and last.content is not EMPTY:
+                # The next record of the newest session: nothing is put together, nothing is late.
+                last.content = self._contents.add(last.content, record)
+                if time + self._assigner.gap_s > last.end_s:
+                    self._move_end(last, time + self._assigner.gap_s, watermark)
+                return (last,)
+        alone = self._assigner.windows(time)[0]
+        start_s, end_s = alone.start_s, alone.end_s
+        first, behind = _overlapping(sessions or [], start_s, end_s)
+        met = sessions[first:behind] if sessions else []
+        if met:
+            start_s, end_s = min(start_s, met[0].start_s), max(end_s, met[-1].end_s)
+        if end_s + self._lateness_s <= watermark:
+            return None
+        content = self._joined(met, record)
+        if sessions is None:
+            if type(key) not in PLAIN_KEY_TYPES:
+                check_key(key)
+            sessions = self._of_key[key] = []
+        cell = self._put_together(met) if met else self._open(key)
+        sessions[first:behind] = [cell]
+        cell.start_s, cell.content = start_s, content
+        self._move_end(cell, end_s, watermark)
+        return (cell,)
+
+    def due_at(self, watermark: float) -> Iterator[Due]:
+        """Yield sessions, one at a time, that have come to their end or are over."""
+        while self._ends and self._ends[0][0] <= watermark:
+            deadline_s, end_s, _, cell = heappop(self._ends)
+            if cell.deadline_s != deadline_s:
+                continue  # it became part of another, or is looked at sooner
+            over_s = cell.end_s + self._lateness_s
+            if cell.end_s != end_s:
+                self._look_at(cell, over_s if cell.ended else cell.end_s)
+                continue
+            ends, cell.ended = not cell.ended, True
+            is_over = deadline_s == over_s
+            if is_over:
+                self._forget(cell)
+            else:
+                self._look_at(cell, over_s)
+            yield Due((cell,), ends, is_over)
+
+    def _joined(self, met: list[Cell], record: Any) -> Any:
+        """Return the content of sessions and a record, the earlier sessions first."""
+        contents = [cell.content for cell in met if cell.content is not EMPTY]
+        if not contents:
+            return self._contents.first(record)
+        return self._contents.add(functools.reduce(self._contents.merge, contents), record)
+
+    def _open(self, key: Any) -> Cell:
+        cell = Cell(key, 0.0, 0.0, EMPTY)
+        cell.deadline_s = math.inf
+        cell.serial = self._opened
+        self._opened += 1
+        return cell
+
+    def _put_together(self, met: list[Cell]) -> Cell:
+        """Return the session that came first, with what is known of the others."""
+        cell = min(met, key=lambda session: session.serial)
+        for other in met:
+            if other is cell:
+                continue
+            cell.fresh += other.fresh
+            cell.size += other.size
+            cell.panes += other.panes
+            cell.spoke = cell.spoke or other.spoke
+            timers = [s for s in (cell.timer_s, other.timer_s) if s is not None]
+            cell.timer_s = min(timers, default=None)
+            other.deadline_s, other.heir = math.inf, cell
+        return cell
+
+    def _move_end(self, cell: Cell, end_s: float, watermark: float) -> None:
+        """Give a session its end, and see to it that it is looked at in time."""
+        cell.end_s = end_s
+        cell.ended = end_s <= watermark
+        look_at_s = end_s + self._lateness_s if cell.ended else end_s
+        if look_at_s < cell.deadline_s:
+            self._look_at(cell, look_at_s)
+
+    def _look_at(self, cell: Cell, deadline_s: float) -> None:
+        cell.deadline_s = deadline_s
+        heappush(self._ends, (deadline_s, cell.end_s, cell.serial, cell))
+
+    def _forget(self, cell: Cell) -> None:
+        cell.deadline_s = math.inf
+        sessions = self._of_key[cell.key]
+        sessions.remove(cell)
+        if not sessions:
+            del self._of_key[cell.key]
+
+
+def _overlapping(sessions: list[Cell], start_s: float, end_s: float) -> tuple[int, int]:
+    """Return which sessions overlap a window: the first, and the first behind them."""
+    behind = first = bisect_left(sessions, end_s, key=lambda session: session.start_s)
+    while first and sessions[first - 1].end_s > start_s:
+        first -= 1
+    return first, behind
