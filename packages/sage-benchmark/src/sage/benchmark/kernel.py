@@ -9,6 +9,7 @@ from sage.benchmark.workloads import (
     imports,
     w1_stateless,
     w2_word_count,
+    w3_event_time_sum,
     w4_llm_bound,
     w5_latency,
 )
@@ -20,6 +21,7 @@ SUITE = Suite(
     (
         w1_stateless.ROW,
         w2_word_count.ROW,
+        w3_event_time_sum.ROW,
         w4_llm_bound.ROW,
         w5_latency.ROW,
         imports.ROW,
