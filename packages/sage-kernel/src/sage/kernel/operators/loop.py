@@ -2,21 +2,21 @@
 
 For ``map → filter → sink`` it becomes, in effect::
 
-    def run(batch, f0=..., f1=..., f2=..., s0=..., s1=...):
-        d0 = d1 = 0
+    def run(batch, f_0=..., f_1=..., f_2=..., stats0=..., stats1=...):
+        n0_no_output = n1_filtered = 0
         try:
-            for v0 in batch:
-                v1 = f0(v0)
+            for v in batch:
+                v1 = f_0(v)
                 if v1 is None:
-                    d0 += 1
+                    n0_no_output += 1
                     continue
-                if not f1(v1):
-                    d1 += 1
+                if not f_1(v1):
+                    n1_filtered += 1
                     continue
-                f2(v1)
+                f_2(v1)
         finally:
-            s0.no_output += d0
-            s1.filtered += d1
+            stats0.no_output += n0_no_output
+            stats1.filtered += n1_filtered
 
 Nothing is paid per record but the user's calls, the tests for None, and a count for a record that
 goes no further. A failure needs no ``try`` per record either: the line that raised tells the
@@ -139,7 +139,7 @@ class Loop:
 
     def bind(self, value: Any, hint: str = "f") -> str:
         """Make ``value`` available to the generated code and return its name."""
-        name = f"{hint}{len(self._bound)}"
+        name = f"{hint}_{len(self._bound)}"  # no name that `fresh` gives
         self._bound[name] = value
         return name
 
@@ -178,7 +178,7 @@ class Loop:
     def count(self, attribute: str) -> str:
         """Return a local counter that is added to ``attribute`` of the operator's statistics."""
         name = f"n{self.index}_{attribute}"
-        self._counters[name] = (f"s{self.index}", attribute)
+        self._counters[name] = (f"stats{self.index}", attribute)
         return name
 
     def drop_if(self, condition: str, fate: str) -> None:
@@ -213,7 +213,7 @@ class Loop:
             context: A variable whose ``silent`` is true until the record has given a side output.
             rows: Whether the items are rows, with riders of their own.
         """
-        iterator, before = self.fresh("i"), f"b{self.index}"
+        iterator, before = self.fresh("i"), f"before{self.index}"
         produced, empty = self.count("produced"), self.count("empty")
         self.line(f"{before} = {produced}")
         self.line(f"{empty} += 1")
@@ -229,8 +229,8 @@ class Loop:
 
     def finished(self, statistics: Callable[[int], Any]) -> Source:
         """Return the whole source, counters bound to the operators' statistics."""
-        for index in {int(target[1:]) for target, _ in self._counters.values()}:
-            self._bound[f"s{index}"] = statistics(index)
+        for index in {int(target[5:]) for target, _ in self._counters.values()}:
+            self._bound[f"stats{index}"] = statistics(index)
         names = list(self._bound)
         head = f"for {', '.join(['v', *(f'r_{name}' for name in self.layout)])} in batch:"
         lines = [f"def make({', '.join(names)}):"]

@@ -80,7 +80,7 @@ class CompiledLoop:
         )
 
     def _gave_nothing(self, index: int, variables: Mapping[str, Any]) -> bool:
-        before = variables.get(f"b{index}")
+        before = variables.get(f"before{index}")
         if before is None or before != variables[f"n{index}_produced"]:
             return False  # it counts no empty records, or this one is not
         context = self._source.context_of.get(index)

@@ -93,7 +93,7 @@ class AlignedAssigner(WindowAssigner):
 
     def end_of(self, index: int) -> float:
         """Return the end of the window of that number."""
-        steps = self._steps
+        steps = self.steps
         if steps is None:
             return self.start_of(index) + self.size_s
         return self.start_of(index + steps)
@@ -104,8 +104,8 @@ class AlignedAssigner(WindowAssigner):
         Raises:
             ValueError: if floats cannot tell the windows of this time apart.
         """
-        last = self._last_started(time_s)
-        steps = self._steps
+        last = self.last_started(time_s)
+        steps = self.steps
         if steps is not None:
             return range(last - steps + 1, last + 1)
         first = last - int(self.size_s // self.step_s)
@@ -124,14 +124,18 @@ class AlignedAssigner(WindowAssigner):
         return [self.window(index) for index in self.indices(time_s)]
 
     @cached_property
-    def _steps(self) -> int | None:
+    def steps(self) -> int | None:
         """How many steps a window is long, or None if that is no whole number."""
         steps = round(self.size_s / self.step_s)
         rounding = 4 * math.ulp(self.size_s)
         return steps if steps and abs(steps * self.step_s - self.size_s) <= rounding else None
 
-    def _last_started(self, time_s: float) -> int:
-        """Return the last window that has started: a division, put right by what floats say."""
+    def last_started(self, time_s: float) -> int:
+        """Return the last window that has started: a division, put right by what floats say.
+
+        Raises:
+            ValueError: if floats cannot tell the windows of this time apart.
+        """
         try:
             guess = int((time_s - self.start_at_s) // self.step_s)
         except OverflowError:

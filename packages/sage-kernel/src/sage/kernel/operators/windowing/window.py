@@ -45,6 +45,13 @@ from sage.kernel.operators.windowing.results import (
     Results,
 )
 from sage.kernel.operators.windowing.sessions import Sessions
+from sage.kernel.operators.windowing.sliced_windows import (
+    AggregateFold,
+    CountFold,
+    Fold,
+    LiveSlicedWindows,
+    ReduceFold,
+)
 from sage.kernel.operators.windowing.triggers import AfterWatermark, Trigger
 
 if TYPE_CHECKING:
@@ -154,6 +161,9 @@ class WindowOperator(EventTimeOperator):
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """As every operator that follows event time; without timestamps it is the beginning."""
+        if isinstance(live, LiveSlicedWindows):
+            live.write(loop)
+            return
         if "time" in loop.riders:
             super().write(loop, live)
             return
@@ -161,9 +171,16 @@ class WindowOperator(EventTimeOperator):
         untimed = loop.bind(live.add_untimed, "f")
         loop.line(f"{untimed}({loop.key}, {loop.value})")
 
-    def live(self, *, may_share: bool = True) -> LiveWindows:
+    def live(self, *, may_share: bool = True) -> LiveWindows | LiveSlicedWindows:
         """Make the operator of one subtask, without open windows."""
         functions = [spec.live(may_share=may_share) for spec in self.specs]
+        fold = self._fold(functions)
+        if fold is not None and isinstance(self.assigner, AlignedAssigner):
+            emit = functions[-1].call if self.content.emit is not None else None
+            with_key = self.content.verb == "count"
+            return LiveSlicedWindows(
+                self, functions, self.assigner, fold, emit=emit, with_key=with_key
+            )
         contents = self.content.contents(functions)
         full_at = self.assigner.size if isinstance(self.assigner, CountWindow) else None
         return LiveWindows(
@@ -177,6 +194,25 @@ class WindowOperator(EventTimeOperator):
             by_clock=self.time == "processing",
             full_at=full_at,
         )
+
+    def _fold(self, functions: list[LiveFunction]) -> Fold | None:
+        """Return how records are folded into slices, where that is all there is to do."""
+        fires_once = (
+            isinstance(self.trigger, AfterWatermark)
+            and self.trigger.early is None
+            and not self.allowed_lateness_s
+            and self.time == "event"
+        )
+        steps = self.assigner.steps if isinstance(self.assigner, AlignedAssigner) else None
+        if not fires_once or steps is None:
+            return None
+        if self.content.verb == "count":
+            return CountFold()
+        if self.content.verb == "aggregate":
+            return AggregateFold(functions[0].owner)
+        if self.content.verb == "reduce" and steps == 1:
+            return ReduceFold(functions[0].call)
+        return None
 
     def _open_windows(self, contents: Contents, full_at: int | None) -> OpenWindows:
         if isinstance(self.assigner, AlignedAssigner):

@@ -1,0 +1,276 @@
+"""Tumbling and sliding windows that are folded as records come: the fast path.
+
+Event time is cut into *slices* at every window's start. A record is folded into one slice, however
+many windows that is part of; a window is the slices of its length put together when it ends (panes:
+Li et al., "No pane, no gain", 2005; slicing: Traub et al., 2019). A tumbling window is one slice.
+
+A slice is a plain dict from key to accumulator, and the loop keeps at hand the two that records
+fell into last, since with records out of order it is mostly one of two. Whether a record is late is
+asked only when its slice is not open: slices are closed exactly when their last window is.
+
+Invariant: a slice is open exactly as long as a window that it is part of has not ended.
+
+This is for windows without early firings and without allowed lateness, of counts, aggregates and,
+if they tumble, reductions; `live_windows` does everything else, and the same in these cases.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sage.kernel.operators.event_time import LiveEventTimeOperator, just_before
+from sage.kernel.operators.function_spec import LiveFunction
+from sage.kernel.operators.operator import Operator
+from sage.kernel.operators.windowing.assigners import AlignedAssigner, Window
+from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+
+__all__ = ["AggregateFold", "CountFold", "Fold", "LiveSlicedWindows", "ReduceFold"]
+
+MISSING: Any = object()
+_IMMUTABLE = frozenset({int, float, complex, bool, str, bytes, type(None)})
+
+
+class Fold(Protocol):
+    """How a slice's accumulators grow, as generated code, and what they come to."""
+
+    def write(self, loop: Loop, key: str, cells: str, get: str, new_key: list[str]) -> None:
+        """Write how the current value changes ``cells[key]``; ``get`` is ``cells.get``."""
+
+    def merge(self, accumulator: Any, other: Any) -> Any:
+        """Return both put together; ``accumulator`` may be changed, ``other`` may not."""
+
+    def begin(self, accumulator: Any) -> Any:
+        """Return an accumulator to merge others into, leaving this one as it is."""
+
+    def value(self, accumulator: Any) -> Any:
+        """Return what it stands for."""
+
+
+class CountFold:
+    """The number of records."""
+
+    def write(self, loop: Loop, key: str, cells: str, get: str, new_key: list[str]) -> None:
+        """``cells[k] = n + 1``."""
+        count = loop.fresh("n")
+        loop.line(f"{count} = {get}({key})")
+        loop.block(f"if {count} is None:", [*new_key, f"{count} = 0"])
+        loop.line(f"{cells}[{key}] = {count} + 1")
+
+    def merge(self, accumulator: int, other: int) -> int:
+        """Return the sum."""
+        return accumulator + other
+
+    def begin(self, accumulator: int) -> int:
+        """Return the number."""
+        return accumulator
+
+    def value(self, accumulator: int) -> int:
+        """Return the number."""
+        return accumulator
+
+
+class ReduceFold:
+    """The reduced record; not for windows of several slices."""
+
+    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
+        self.merge = self._function = function
+
+    def write(self, loop: Loop, key: str, cells: str, get: str, new_key: list[str]) -> None:
+        """``cells[k] = f(cells[k], v)``, or ``v`` for a new key."""
+        before, reduce = loop.fresh("a"), loop.bind(self._function)
+        loop.line(f"{before} = {get}({key}, {loop.bind(MISSING, 'x')})")
+        loop.block(
+            f"if {before} is {loop.bind(MISSING, 'x')}:",
+            [*new_key, f"{cells}[{key}] = {loop.value}"],
+        )
+        loop.block("else:", [f"{cells}[{key}] = {reduce}({before}, {loop.value})"])
+
+    def begin(self, accumulator: Any) -> Any:
+        """Return the record."""
+        return accumulator
+
+    def value(self, accumulator: Any) -> Any:
+        """Return the record."""
+        return accumulator
+
+
+class AggregateFold:
+    """The accumulator of an `AggregateFunction`."""
+
+    def __init__(self, function: Any) -> None:
+        self._create, self._add = function.create, function.add
+        self.merge, self.value = function.merge, function.result
+
+    def write(self, loop: Loop, key: str, cells: str, get: str, new_key: list[str]) -> None:
+        """``cells[k] = add(cells[k] or create(), v)``."""
+        accumulator, missing = loop.fresh("a"), loop.bind(MISSING, "x")
+        loop.line(f"{accumulator} = {get}({key}, {missing})")
+        loop.block(
+            f"if {accumulator} is {missing}:",
+            [*new_key, f"{accumulator} = {loop.bind(self._create)}()"],
+        )
+        loop.line(f"{cells}[{key}] = {loop.bind(self._add)}({accumulator}, {loop.value})")
+
+    def begin(self, accumulator: Any) -> Any:
+        """Return a copy, if it could be changed: another window has it too."""
+        return accumulator if type(accumulator) in _IMMUTABLE else copy.deepcopy(accumulator)
+
+
+class _Slice:
+    """What came between two window starts."""
+
+    __slots__ = ("cells", "end_s", "number", "size", "start_s")
+
+    def __init__(self, number: int, start_s: float, end_s: float) -> None:
+        self.number = number
+        self.start_s = start_s
+        self.end_s = end_s
+        self.size = 0
+        self.cells: dict[Any, Any] = {}
+
+
+class LiveSlicedWindows(LiveEventTimeOperator):
+    """The open slices of one subtask.
+
+    Args:
+        operator: The description.
+        functions: Its live functions.
+        assigner: Tumbling windows, or sliding ones whose slide divides their size.
+        fold: What is made of records.
+        emit: Makes a record of key, window and value; None for the value itself.
+        with_key: Whether the value itself is given as ``(key, value)``.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        functions: list[LiveFunction],
+        assigner: AlignedAssigner,
+        fold: Fold,
+        *,
+        emit: Callable[[Any, Window, Any], Any] | None = None,
+        with_key: bool = False,
+    ) -> None:
+        super().__init__(operator, functions)
+        assert assigner.steps is not None
+        self._assigner = assigner
+        self._steps = assigner.steps
+        self._fold = fold
+        self._emit = emit
+        self._with_key = with_key
+        self._slices: dict[int, _Slice] = {}
+        self._next_window = -math.inf  # every window before it has ended
+        self.nowhere = _Slice(0, math.inf, -math.inf)
+
+    @property
+    def held(self) -> int:
+        """How many records are in slices of windows that have not ended."""
+        return sum(piece.size for piece in list(self._slices.values()))
+
+    def find(self, time: float, watermark: float) -> _Slice | None:
+        """Return the slice of a time, or None if all its windows have ended."""
+        number = self._assigner.last_started(time)
+        piece = self._slices.get(number)
+        if piece is not None:
+            return piece
+        if self._assigner.end_of(number) <= watermark:
+            return None
+        if watermark > -math.inf:
+            # What ended while nothing was there must not be opened again.
+            ended = self._assigner.last_started(watermark) - self._steps
+            self._next_window = max(self._next_window, ended + 1)
+        start_s, end_s = self._assigner.start_of(number), self._assigner.start_of(number + 1)
+        piece = self._slices[number] = _Slice(number, start_s, end_s)
+        first = max(self._next_window, number - self._steps + 1)
+        self.due = min(self.due, self._assigner.end_of(int(first)))
+        return piece
+
+    def fire(self, watermark: float) -> None:
+        """Emit the windows that have ended, in their order."""
+        assigner, slices = self._assigner, self._slices
+        while slices:
+            number = int(max(self._next_window, min(slices) - self._steps + 1))
+            end_s = assigner.end_of(number)
+            if end_s > watermark:
+                self.due = end_s
+                return
+            self._say(Window(assigner.start_of(number), end_s), self._cells_of(number))
+            self._next_window = number + 1
+            slices.pop(number, None)
+        self.due = math.inf
+
+    def _cells_of(self, number: int) -> dict[Any, Any]:
+        """Return the accumulators of a window: its slices put together, the earliest first."""
+        parts = [self._slices[i] for i in range(number, number + self._steps) if i in self._slices]
+        if len(parts) == 1:
+            return parts[0].cells
+        fold, together = self._fold, dict[Any, Any]()
+        for part in parts:
+            for key, accumulator in part.cells.items():
+                if key in together:
+                    together[key] = fold.merge(together[key], accumulator)
+                else:
+                    together[key] = fold.begin(accumulator)
+        return together
+
+    def _say(self, window: Window, cells: dict[Any, Any]) -> None:
+        """Emit what is in a window; what a user's function raises belongs to no record."""
+        value_of, emit = self._fold.value, self._emit
+        results: list[Any] = []
+        for key, accumulator in cells.items():
+            try:
+                value = value_of(accumulator)
+                if emit is not None:
+                    value = emit(key, window, value)
+            except Exception as error:
+                self.set_aside((key, window, accumulator), error)
+                continue
+            if value is not None:
+                results.append((key, value) if self._with_key and emit is None else value)
+        self.emit_all(results, just_before(window.end_s))
+
+    def write(self, loop: Loop) -> None:
+        """Write the fold, with the slices of the last two records at hand."""
+        me, now, time = loop.bind(self, "e"), loop.riders["watermark"], loop.riders["time"]
+        nowhere, find = loop.bind(self.nowhere, "o"), loop.bind(self.find, "f")
+        here, other, start, end = (loop.fresh(hint) for hint in ("s", "s", "a", "z"))
+        cells, get, count, due = (loop.fresh(hint) for hint in ("c", "g", "n", "d"))
+        found = loop.fresh("p")
+        settle = f"{here}.size += {count}; {count} = 0"
+        turn = f"{start} = {here}.start_s; {end} = {here}.end_s; {cells} = {here}.cells"
+        loop.at_start(f"{here} = {other} = {nowhere}; {count} = 0; {due} = {me}.due; {turn}")
+        loop.at_end(f"{here}.size += {count}")
+        loop.block(
+            f"if {now} >= {due}:",
+            [
+                settle,
+                f"{me}.advance({now}); {due} = {me}.due",
+                f"{here} = {other} = {nowhere}",
+                turn,
+            ],
+        )
+        loop.block(
+            f"if not {start} <= {time} < {end}:",
+            [
+                settle,
+                f"if {other}.start_s <= {time} < {other}.end_s:",
+                f"    {here}, {other} = {other}, {here}",
+                "else:",
+                f"    {found} = {find}({time}, {now})",
+                f"    if {found} is None:",
+                f"        {loop.bind(self.refuse_late, 'f')}({loop.value}, {time}, {now})",
+                "        continue",
+                f"    {other}, {here}, {due} = {here}, {found}, {me}.due",
+                f"{turn}; {get} = {cells}.get",
+            ],
+        )
+        plain, check = loop.bind(PLAIN_KEY_TYPES, "p"), loop.bind(check_key, "c")
+        new_key = [f"if type({loop.key}) not in {plain}: {check}({loop.key})"]
+        self._fold.write(loop, loop.key, cells, get, new_key)
+        loop.line(f"{count} += 1")
