@@ -7,11 +7,13 @@ from typing import Any, Generic, Literal, TypeVar, overload
 
 from sage.common.core import functions as fn
 from sage.kernel.api.datastream import DataStream
+from sage.kernel.api.event_time_joins import EventTimeJoinVerbs, join_edges, join_function
 from sage.kernel.api.options import split_options
 from sage.kernel.api.windowed_stream import WindowedStream, WindowTime
-from sage.kernel.errors import GraphError
+from sage.kernel.graph.event_time import EventTime
 from sage.kernel.operators import function_spec as shapes
 from sage.kernel.operators.function_spec import FunctionSpec
+from sage.kernel.operators.interval_join import IntervalJoinOperator
 from sage.kernel.operators.join import JoinHow, JoinOperator
 from sage.kernel.operators.keyed_fold import (
     AGGREGATE,
@@ -19,6 +21,7 @@ from sage.kernel.operators.keyed_fold import (
     CountOperator,
     ReduceOperator,
 )
+from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.windowing import Trigger, WindowAssigner, WindowMode
 
 __all__ = ["KeyedStream"]
@@ -31,7 +34,7 @@ U = TypeVar("U")
 V = TypeVar("V")
 
 
-class KeyedStream(DataStream[T], Generic[K, T]):
+class KeyedStream(DataStream[T], EventTimeJoinVerbs[K, T], Generic[K, T]):
     """A stream with a key for each record; what ``key_by`` returns."""
 
     def reduce(
@@ -136,7 +139,10 @@ class KeyedStream(DataStream[T], Generic[K, T]):
             function: A `JoinFunction` or a callable of two records; without one, pairs are emitted.
             args: Config, if ``function`` is a class.
             how: ``inner``, ``left``, ``right`` or ``full``.
-            state_ttl_s: How long a record waits for partners, in seconds of processing time.
+            state_ttl_s: How long a record waits for partners, in seconds. Where both streams have
+                timestamps these are seconds of event time, and the join is the interval join from
+                ``-state_ttl_s`` to ``state_ttl_s``; else they are seconds of processing time, and
+                the result depends on when records arrive.
             max_rows: Most records kept in a subtask.
             options: See `DataStream`.
 
@@ -151,17 +157,12 @@ class KeyedStream(DataStream[T], Generic[K, T]):
             >>> users.join(orders, lambda user, order: f"{user[1]}: {order[1]}").collect()
             ['ann: tea']
         """
-        if not isinstance(other, KeyedStream):
-            got = type(other).__name__
-            raise GraphError(
-                f"join wants two keyed streams, got a {got}", hint="other.key_by(...) first"
-            )
-        if other.env is not self.env:
-            raise GraphError("join of streams of two environments", hint="use one environment")
-        common, kwargs = split_options(options)
-        spec = FunctionSpec(shapes.JOIN, function, args, kwargs) if function is not None else None
-        operator = JoinOperator(spec, how, state_ttl_s, max_rows)
-        return self.env.add_operator(operator, (self.edge(0), other.edge(1)), common)
+        edges = join_edges("join", self, other)
+        spec, common = join_function(function, args, options)
+        operator: Operator = JoinOperator(spec, how, state_ttl_s, max_rows)
+        if state_ttl_s is not None and EventTime(self.env.graph()).is_on(*edges):
+            operator = IntervalJoinOperator(spec, -state_ttl_s, state_ttl_s, how, max_rows)
+        return self.env.add_operator(operator, edges, common)
 
     def window(
         self,

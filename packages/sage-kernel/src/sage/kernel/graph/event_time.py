@@ -42,7 +42,11 @@ class EventTime:
         """
         if transformation.loop is not None or not transformation.inputs:
             return False
-        return all(edge.upstream in self._timed for edge in transformation.inputs)
+        return self.is_on(*transformation.inputs)
+
+    def is_on(self, *edges: Edge) -> bool:
+        """Whether everything that comes by some edges has timestamps."""
+        return all(edge.upstream in self._timed for edge in edges)
 
     def rides_on(self, edge: Edge) -> bool:
         """Whether an edge carries timestamps and watermarks; all of an operator's do, or none."""

@@ -29,7 +29,7 @@ from sage.kernel.state.key_group import check_key
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["JoinHow", "JoinOperator", "LiveJoin", "check_how"]
+__all__ = ["JoinHow", "JoinOperator", "LiveJoin", "check_how", "given_alone"]
 
 JoinHow = Literal["inner", "left", "right", "full"]
 
@@ -60,7 +60,7 @@ class LiveJoin(LiveOperator):
 
     def __init__(self, operator: JoinOperator, functions: list[LiveFunction]) -> None:
         super().__init__(operator, functions)
-        self._how = operator.how
+        self._given_alone = given_alone(operator.how)
         self._ttl_s = operator.state_ttl_s
         self._max_rows = operator.max_rows
         self._join = functions[0].call if functions else _pair
@@ -74,7 +74,7 @@ class LiveJoin(LiveOperator):
         if self._ttl_s is not None:
             now = self.clock()
             yield from self._expired(now)
-        row = _Row(side, key, record, now, riders if self._is_given_alone(side) else ())
+        row = _Row(side, key, record, now, riders if self._given_alone[side] else ())
         self._keep(row)
         for partner in self._rows[1 - side].get(key, ()):
             row.matched = partner.matched = True
@@ -130,15 +130,12 @@ class LiveJoin(LiveOperator):
             yield from self._alone(row)
 
     def _alone(self, row: _Row) -> Iterator[Any]:
-        if row.matched or not self._is_given_alone(row.side):
+        if row.matched or not self._given_alone[row.side]:
             return
         left, right = (row.record, None) if row.side == 0 else (None, row.record)
         joined = self._join(left, right)
         if joined is not None:
             yield Row((joined, *row.riders)) if row.riders else joined
-
-    def _is_given_alone(self, side: int) -> bool:
-        return self._how == "full" or self._how == ("left", "right")[side]
 
 
 @dataclass(frozen=True)
@@ -191,6 +188,11 @@ def check_how(how: str) -> None:
     """
     if how not in ("inner", "left", "right", "full"):
         raise GraphError(f"how must be inner, left, right or full, got {how!r}")
+
+
+def given_alone(how: str) -> tuple[bool, bool]:
+    """Return, for each side, whether its records without a partner are given too."""
+    return how in ("left", "full"), how in ("right", "full")
 
 
 def _pair(left: Any, right: Any) -> tuple[Any, Any]:
