@@ -30,6 +30,14 @@ from sage.common.core.functions import (
     SourceFunction,
     StopSignal,
 )
+from sage.common.core.state import (
+    AggregatingState,
+    ListState,
+    MapState,
+    ReducingState,
+    StateTtl,
+    ValueState,
+)
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.job import Job, JobResult
 from sage.kernel.api.keyed_stream import KeyedStream
@@ -58,6 +66,7 @@ __all__ = [
     "AfterProcessingTime",
     "AfterWatermark",
     "AggregateFunction",
+    "AggregatingState",
     "AsyncMapFunction",
     "BatchFunction",
     "CoMapFunction",
@@ -73,13 +82,16 @@ __all__ = [
     "JoinFunction",
     "KeyByFunction",
     "KeyedStream",
+    "ListState",
     "LocalEnvironment",
     "LocalStreamEnvironment",
     "MapFunction",
+    "MapState",
     "PaneInfo",
     "ProcessFunction",
     "ProcessWindowFunction",
     "ReduceFunction",
+    "ReducingState",
     "RemoteEnvironment",
     "RetryPolicy",
     "RuntimeContext",
@@ -87,8 +99,10 @@ __all__ = [
     "SinkFunction",
     "SlidingWindow",
     "SourceFunction",
+    "StateTtl",
     "StopSignal",
     "TumblingWindow",
+    "ValueState",
     "Window",
     "WindowedStream",
 ]

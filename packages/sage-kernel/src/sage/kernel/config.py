@@ -114,6 +114,10 @@ class EngineConfig:
         max_traces: Most finished traces kept; the newest are.
         execution_mode: "local", or "distributed" for the Ray runtime.
         ray: Arguments of ``ray.init``.
+        state_backend: Where functions on keyed streams keep their state: "heap", or "disk" for
+            state larger than memory.
+        state_dir: Folder for state on disk, with room for it; None is the system's place for
+            temporary files.
         clock: Processing time for timers and timeouts; None for the system's. A test gives
             `sage.kernel.testing.ManualClock`.
     """
@@ -129,6 +133,8 @@ class EngineConfig:
     max_traces: int = 1000
     execution_mode: Literal["local", "distributed"] = "local"
     ray: Mapping[str, Any] | None = None
+    state_backend: Literal["heap", "disk"] = "heap"
+    state_dir: str | None = None
     clock: Callable[[], float] | None = None
 
     @classmethod
@@ -199,6 +205,8 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "execution_mode": lambda v: (
         None if v in ("local", "distributed") else "expected 'local' or 'distributed'"
     ),
+    "state_backend": lambda v: None if v in ("heap", "disk") else "expected 'heap' or 'disk'",
+    "state_dir": lambda v: None if v is None or isinstance(v, str) else "expected a path",
     "clock": lambda v: None if v is None or callable(v) else "expected a clock",
     "ray": lambda v: None if v is None or isinstance(v, Mapping) else "expected a mapping",
 }

@@ -41,6 +41,15 @@ __all__ = [
 ]
 
 
+def no_keys(state: str) -> StateError:
+    """Return the error for state that is asked for where there are no keys."""
+    return StateError(
+        f"state {state!r} belongs to a key, and this stream has none",
+        hint="call .key_by(selector) just before this operator",
+        state=state,
+    )
+
+
 class GraphError(SageError):
     """A pipeline cannot run; it lists every problem that was found while building it."""
 

@@ -7,7 +7,10 @@ that implement functions see only the protocol, so that they need not import the
 from __future__ import annotations
 
 import logging
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    from sage.common.core.state import StateDescriptor
 
 __all__ = ["Counter", "FunctionContext", "FunctionMetrics"]
 
@@ -46,6 +49,21 @@ class FunctionContext(Protocol):
 
     def get_logger(self) -> logging.Logger:
         """Return the logger of this operator."""
+
+    @property
+    def current_key(self) -> Any:
+        """The key of the record that is being processed; None on a stream without keys."""
+
+    def state(self, descriptor: StateDescriptor) -> Any:
+        """Return the handle of what is remembered for each key.
+
+        Args:
+            descriptor: Such as `sage.common.core.state.ValueState`; the handle is its counterpart,
+                `ValueHandle`.
+
+        Raises:
+            StateError: if the stream has no keys, or another state has that name.
+        """
 
     def call_service(
         self, name: str, *args: Any, method: str = "process", timeout_s: float | None = None

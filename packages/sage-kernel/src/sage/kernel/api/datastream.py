@@ -11,7 +11,7 @@ from sage.kernel.api.endings import EndingVerbs, SinkHandle
 from sage.kernel.api.missing_verbs import unknown_verb
 from sage.kernel.api.options import key_strategy, split_options
 from sage.kernel.config import ErrorPolicy, RetryPolicy
-from sage.kernel.errors import GraphError
+from sage.kernel.errors import FunctionError, GraphError
 from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.operators import function_spec as shapes
 from sage.kernel.operators.assign_timestamps import TIMESTAMP, AssignTimestampsOperator
@@ -19,6 +19,7 @@ from sage.kernel.operators.filter import FilterOperator
 from sage.kernel.operators.flat_map import FlatMapOperator
 from sage.kernel.operators.function_spec import FunctionSpec
 from sage.kernel.operators.key_by import KeyByOperator, SingleKeyOperator
+from sage.kernel.operators.keyed_process import KeyedProcessOperator, has_timers
 from sage.kernel.operators.map import MapOperator
 from sage.kernel.operators.map_async import MapAsyncOperator
 from sage.kernel.operators.map_batches import MAP_BATCHES, MapBatchesOperator
@@ -261,6 +262,9 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
     def process(self, function: Any, *args: Any, **options: Any) -> DataStream[Any]:
         """Call ``process(record, ctx)``; ``ctx.output(tag, record)`` writes to a side output.
 
+        On a keyed stream ``ctx.state(descriptor)`` remembers things for each key, and a function
+        with ``on_timer`` can wake up later: see `sage.kernel.operators.keyed_process`.
+
         Example:
             >>> from sage.kernel import LocalEnvironment
             >>> def twice(record, ctx):
@@ -270,11 +274,19 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
             [1, 1, 2, 2]
 
         Raises:
-            FunctionError: if the function is no process function.
+            FunctionError: if the function is no process function, or has timers but no keys.
         """
         common, kwargs = split_options(options)
         spec = FunctionSpec(PROCESS, function, args, kwargs)
-        return self._then(ProcessOperator(spec, self._partitioning is Partitioning.HASH), common)
+        keyed = self._partitioning is Partitioning.HASH
+        if not has_timers(spec):
+            return self._then(ProcessOperator(spec, keyed), common)
+        if not keyed:
+            raise FunctionError(
+                f"{spec.label} defines on_timer, and timers belong to keys",
+                hint=f".key_by(selector).process({spec.label})",
+            )
+        return self._then(KeyedProcessOperator(spec), common)
 
     @overload
     def key_by(

@@ -31,6 +31,7 @@ class FilterOperator(Operator):
     """
 
     kind = "filter"
+    has_state = True
     function: FunctionSpec
     inline: InlinedFunction | None = None
 

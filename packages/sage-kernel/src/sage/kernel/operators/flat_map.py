@@ -30,6 +30,7 @@ class FlatMapOperator(Operator):
     """Replaces each record by the items of what the function returns; None means no output."""
 
     kind = "flat_map"
+    has_state = True
     one_to_one = False
     function: FunctionSpec
 

@@ -31,6 +31,7 @@ class MapOperator(Operator):
     """
 
     kind = "map"
+    has_state = True
     function: FunctionSpec
     inline: InlinedFunction | None = None
 

@@ -23,6 +23,7 @@ from sage.kernel.time.clock import Clock, system_clock
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
+    from sage.kernel.state.keyed_state import KeyedState
 
 __all__ = ["LiveOperator", "Operator", "Row", "SideOutput", "with_rider"]
 
@@ -53,6 +54,7 @@ class LiveOperator:
         sides: The side outputs that something reads, by tag; set before the loop is written.
         statistics: Where its counts go.
         clock: Processing time, in seconds since the epoch.
+        keyed: What its functions remember for each key, on a keyed stream; the deployment sets it.
     """
 
     def __init__(self, operator: Operator, functions: list[LiveFunction]) -> None:
@@ -61,6 +63,7 @@ class LiveOperator:
         self.sides: dict[str, SideOutput] = {}
         self.statistics = OperatorStatistics()
         self.clock: Clock = system_clock
+        self.keyed: KeyedState | None = None
 
     def open(self, context: Any) -> None:
         """Attach the context and open every function, in order."""
@@ -109,6 +112,8 @@ class LiveOperator:
                 function.owner.close()
             except Exception as error:
                 first = first or error
+        if self.keyed is not None:
+            self.keyed.close()
         if first is not None:
             raise first
 
@@ -125,6 +130,7 @@ class Operator:
         ends_segment: Whether it collects its results itself, for another loop behind it.
         uses_time: Whether its records must have timestamps.
         reads_time: Whether it makes use of timestamps where there are any.
+        has_state: Whether its function may remember things for each key (`context.state`).
     """
 
     kind: ClassVar[str] = "operator"
@@ -134,6 +140,7 @@ class Operator:
     ends_segment: ClassVar[bool] = False
     uses_time: ClassVar[bool] = False
     reads_time: ClassVar[bool] = False
+    has_state: ClassVar[bool] = False
 
     @property
     def specs(self) -> tuple[FunctionSpec, ...]:

@@ -15,9 +15,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sage.common.core.functions import ProcessFunction
+from sage.common.core.state import StateDescriptor
+from sage.kernel.errors import FunctionError, no_keys
 from sage.kernel.operators.flat_map import items_of
 from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec
 from sage.kernel.operators.operator import LiveOperator, Operator
+from sage.kernel.time.watermark import START_OF_TIME
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
@@ -32,6 +35,8 @@ class ProcessContext:
 
     Attributes:
         current_key: The record's key on a keyed stream, else None.
+        timestamp: The record's timestamp in seconds, or None on a stream without timestamps.
+        watermark: How far event time had come just before the record.
         silent: Whether the current record has given no side output yet.
         beside: What rides beside the current record and goes on with its side outputs.
     """
@@ -39,6 +44,8 @@ class ProcessContext:
     def __init__(self, live: LiveOperator) -> None:
         self._live = live
         self.current_key: Any = None
+        self.timestamp: Any = None
+        self.watermark = START_OF_TIME
         self.silent = True
         self.beside: dict[str, Any] = {}
 
@@ -55,6 +62,24 @@ class ProcessContext:
             name = f"unread side output {tag!r}"
             counts[name] = counts.get(name, 0) + 1
 
+    def state(self, descriptor: StateDescriptor) -> Any:
+        """Return the handle of what is remembered for each key; best asked for in ``open``.
+
+        Raises:
+            StateError: if the stream has no keys.
+        """
+        if self._live.keyed is None:
+            raise no_keys(descriptor.name)
+        return self._live.keyed.handle(descriptor)
+
+    @property
+    def timers(self) -> Any:
+        """The timers of the current key, for functions that define ``on_timer``."""
+        raise FunctionError(
+            "timers are for a ProcessFunction that defines on_timer(timestamp_s, ctx)",
+            hint="give process a class with on_timer, on a keyed stream",
+        )
+
     def let_go(self) -> None:
         """Forget the last record's request: one that nothing refers to any more is answered."""
         self.beside.pop("request", None)
@@ -65,6 +90,7 @@ class ProcessOperator(Operator):
     """Calls ``process(record, ctx)`` and emits what it returns or yields."""
 
     kind = "process"
+    has_state = True
     one_to_one = False
     reads_time = True
     function: FunctionSpec
@@ -81,6 +107,9 @@ class ProcessOperator(Operator):
         ctx = loop.bind(context, "c")
         if self.keyed:
             loop.line(f"{ctx}.current_key = {loop.key}")
+        if "time" in loop.riders:
+            loop.line(f"{ctx}.timestamp = {loop.riders['time']}")
+            loop.line(f"{ctx}.watermark = {loop.riders['watermark']}")
         known = {name for side in live.sides.values() for name in side.layout}
         beside = ", ".join(
             f"{n!r}: {variable}" for n, variable in loop.riders.items() if n in known

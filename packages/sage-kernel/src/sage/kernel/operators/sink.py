@@ -40,6 +40,7 @@ class SinkOperator(Operator):
     """Gives each record to the function; nothing follows."""
 
     kind = "sink"
+    has_state = True
     terminal = True
     function: FunctionSpec
 

@@ -19,6 +19,8 @@ from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.operators.loop import Loop, Nesting, Source
 from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.runtime.output import Columns
+from sage.kernel.state.key_group import PLAIN_KEY_TYPES
+from sage.kernel.state.keyed_state import KeyedState
 
 __all__ = ["CompiledLoop", "Failure", "compile_loop"]
 
@@ -114,6 +116,8 @@ def compile_loop(
     loop = Loop(layout=layout, input_index=input_index)
     for index, live in enumerate(operators):
         loop.enter(index)
+        if live.keyed is not None:
+            _write_current_key(loop, live.keyed)
         live.operator.write(loop, live)
     loop.index = -1
     if out is not None and not operators[-1].operator.ends_segment:
@@ -125,6 +129,17 @@ def compile_loop(
     source = loop.finished(statistics.__getitem__)
     make = _factory(source.text)
     return CompiledLoop(source, make(**source.bound))
+
+
+def _write_current_key(loop: Loop, state: KeyedState) -> None:
+    """Let what an operator's functions remember be that of the record's key, at its time."""
+    keyed, plain = loop.bind(state, "k"), loop.bind(PLAIN_KEY_TYPES, "p")
+    loop.block(f"if type({loop.key}) in {plain}:", [f"{keyed}.current_key = {loop.key}"])
+    loop.block("else:", [f"{keyed}.set_current_key({loop.key})"])
+    if "time" in loop.riders:
+        time, watermark = loop.riders["time"], loop.riders["watermark"]
+        loop.line(f"{keyed}.timestamp_s = {time}; {keyed}.watermark_s = {watermark}")
+    loop.at_end(f"if {keyed}.expires: {keyed}.sweep()")
 
 
 @functools.lru_cache(maxsize=1024)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import logging
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from sage.common.core.state import StateDescriptor
+from sage.kernel.errors import no_keys
 from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.runtime.services import Services
+
+if TYPE_CHECKING:
+    from sage.kernel.state.keyed_state import KeyedState
 
 __all__ = ["FunctionCounters", "RuntimeContext"]
 
@@ -56,6 +61,7 @@ class RuntimeContext:
         attempt: int = 0,
         statistics: OperatorStatistics | None = None,
         services: Services | None = None,
+        keyed: KeyedState | None = None,
     ) -> None:
         self.name = name
         self.uid = uid
@@ -64,6 +70,7 @@ class RuntimeContext:
         self.attempt = attempt
         self.metrics = FunctionCounters(statistics or OperatorStatistics())
         self._services = services or Services()
+        self._keyed = keyed
 
     @property
     def logger(self) -> logging.Logger:
@@ -73,6 +80,24 @@ class RuntimeContext:
     def get_logger(self) -> logging.Logger:
         """Return the logger of this operator."""
         return self.logger
+
+    @property
+    def current_key(self) -> Any:
+        """The key of the record that is being processed; None on a stream without keys."""
+        return self._keyed.current_key if self._keyed is not None else None
+
+    def state(self, descriptor: StateDescriptor) -> Any:
+        """Return the handle of what is remembered for each key; best asked for in ``open``.
+
+        Args:
+            descriptor: Such as `sage.common.core.state.ValueState`.
+
+        Raises:
+            StateError: if the stream has no keys, or another state has that name.
+        """
+        if self._keyed is None:
+            raise no_keys(descriptor.name)
+        return self._keyed.handle(descriptor)
 
     def call_service(
         self, name: str, *args: Any, method: str = "process", timeout_s: float | None = None

@@ -23,10 +23,14 @@ from sage.kernel.runtime.segment import Node, Outlet, Segment
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.task import Task
 from sage.kernel.runtime.wiring import Link, Wiring
+from sage.kernel.state.backend import StateBackend
+from sage.kernel.state.heap_backend import HeapBackend
+from sage.kernel.state.keyed_state import KeyedState
 from sage.kernel.time.clock import system_clock
 
 __all__ = ["Deployment"]
 
+_GIVE_KEYS = ("key_by", "single_key")
 # CPython compiles at most 20 loops inside each other; a longer chain goes on in another segment.
 _MOST_INNER_LOOPS = 12
 
@@ -112,7 +116,31 @@ class Deployment:
         else:
             live = transformation.operator.live(may_share=vertex.parallelism == 1)
         live.clock = self._config.clock or system_clock
+        if self._is_keyed(transformation) and any(f.owner is not None for f in live.functions):
+            # A plain callable never sees the context, so it can have no state.
+            live.keyed = KeyedState(
+                self._backend(transformation),
+                operator=transformation.name,
+                clock=live.clock,
+                event_time=self._event_time.reaches(transformation),
+            )
         return Node(transformation, live, policy)
+
+    def _is_keyed(self, transformation: Transformation) -> bool:
+        graph = self._graph.stream_graph
+        if not transformation.operator.has_state or not transformation.inputs:
+            return False
+        return all(
+            graph[edge.upstream].operator.kind in _GIVE_KEYS for edge in transformation.inputs
+        )
+
+    def _backend(self, transformation: Transformation) -> StateBackend:
+        if self._config.state_backend == "disk":
+            # sqlite3 takes 5 ms to import, which a pipeline without state on disk saves.
+            from sage.kernel.state.sqlite_backend import SqliteBackend
+
+            return SqliteBackend(self._config.state_dir, operator=transformation.name)
+        return HeapBackend(transformation.name)
 
     def _after_source(self, vertex: JobVertex, subtask: int) -> Segment:
         """The source is no part of a loop: what it reads is the batch that enters the loop."""
@@ -246,7 +274,7 @@ class Deployment:
             layout = (*layout, "round")
         if self._event_time.rides_on(edge):
             layout = (*layout, "time", "watermark")
-        if upstream.operator.kind in ("key_by", "single_key"):
+        if upstream.operator.kind in _GIVE_KEYS:
             layout = (*layout, "key")
         return layout
 

@@ -190,6 +190,7 @@ class Task:
                 parallelism=self.vertex.parallelism,
                 statistics=node.statistics,
                 services=self._services,
+                keyed=node.live.keyed,
             )
             self._guarded(node, "open()", functools.partial(node.live.open, context))
 
