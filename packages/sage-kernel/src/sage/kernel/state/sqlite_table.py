@@ -323,8 +323,9 @@ class SqliteMapTable(_Table):
         self.put(key, map_key, _ABSENT)
 
     def items(self, key: Any) -> list[tuple[Any, Any]]:
+        newer = self._dirty.get(key, {})
         entries = self.rows.load_map(key)
-        entries.update(self._dirty.get(key, ()))
+        entries.update(newer)
         return [item for item in entries.items() if item[1] is not _ABSENT]
 
     def clear(self, key: Any) -> None:
