@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sage.benchmark.measuring import digest
 from sage.benchmark.row import Request
 from sage.benchmark.workloads import (
+    deduplication,
     interval_join,
     lateness,
     session_windows,
@@ -104,6 +105,20 @@ def test_the_interval_join_by_hand_is_the_naive_one(delays: list[Event]) -> None
         and left[0] + interval_join.LOWER_S <= right[0] <= left[0] + interval_join.UPPER_S
     ]
     _same(interval_join.by_hand(records), pairs, [])
+
+
+@given(streams)
+def test_deduplication_by_hand_is_the_naive_one(records: list[Event]) -> None:
+    """An event passes unless one of its id passed less than the distance before or after it."""
+    passed: list[Event] = []
+    late = []
+    for record, watermark in _with_watermarks(records):
+        times = [time for time, key, _ in passed if key == record[1]]
+        if record[0] < watermark:
+            late.append(record)
+        elif all(abs(record[0] - time) >= deduplication.WITHIN_S for time in times):
+            passed.append(record)
+    _same(deduplication.by_hand(records), passed, late)
 
 
 def test_late_events_really_occur_and_disorder_alone_makes_none(tmp_path: Path) -> None:
