@@ -171,5 +171,5 @@ def test_each_bid_is_counted_as_often_as_it_should_be(bids: Sequence[Bid]) -> No
         inside = [other for other in bids if end - 10 <= other.date_time < end]
         assert highest.price == max(other.price for other in inside)
     for end, number, count in reference.q5(bids):
-        inside = [other.auction for other in bids if end - 10 <= other.date_time < end]
-        assert count == inside.count(number) == max(map(inside.count, inside))
+        auctions = [other.auction for other in bids if end - 10 <= other.date_time < end]
+        assert count == auctions.count(number) == max(map(auctions.count, auctions))

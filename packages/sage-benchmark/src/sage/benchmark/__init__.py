@@ -10,6 +10,7 @@ Layout:
     worker       that process: one contestant, once
     workloads    one row a file: the data, the work by hand, the work in SAGE
     peers        the same work in other systems, one a file
+    nexmark      queries over auctions, compared with batch programs; ``sage bench nexmark``
     statistics   medians and spread
     report, chart, page   the results as table, JSON, bar chart and documentation
 """

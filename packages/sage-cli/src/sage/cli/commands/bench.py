@@ -18,7 +18,9 @@ __all__ = ["bench"]
 
 
 def bench(
-    suite: Annotated[str, typer.Argument(metavar="SUITE", help="Name of the suite: kernel.")],
+    suite: Annotated[
+        str, typer.Argument(metavar="SUITE", help="Name of the suite: kernel or nexmark.")
+    ],
     peers: Annotated[bool, typer.Option("--peers", help="Measure other systems too.")] = False,
     rows: Annotated[
         str | None, typer.Option("--rows", metavar="W1,W2", help="Only these rows.")
