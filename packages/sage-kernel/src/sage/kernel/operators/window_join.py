@@ -178,7 +178,7 @@ class LiveWindowJoin(LiveEventTimeOperator):
         while agenda and agenda[0][0] <= watermark:
             at, _, content = heappop(agenda)
             if at != content.fires_at:
-                continue  # it has been scheduled for another time since, or is in another session
+                continue  # since then it was put on for another time, or is over
             end = content.window.end_s
             if end > watermark:  # the session has grown
                 self._schedule(content, end)
@@ -259,6 +259,7 @@ class LiveWindowJoin(LiveEventTimeOperator):
 
     def _close(self, content: _Content, time: float) -> None:
         """Give what has no partner alone, and let go of every record."""
+        content.fires_at = END_OF_TIME
         [(lefts, rights)] = content.paired
         if self._given_alone[0] and not rights:
             self._emit_alone(lefts, [self._joined(left.record, None) for left in lefts], time)
