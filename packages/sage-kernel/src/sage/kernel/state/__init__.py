@@ -10,6 +10,7 @@ Layout:
     heap_backend    in memory
     sqlite_backend  on disk
     sqlite_table    its tables, with their write-behind cache
+    sqlite_snapshot its snapshots
     keyed_state     what an operator holds: the current key, and a handle for each descriptor
     handles         the handles of state that stays
     ttl             the handles of state that expires

@@ -42,6 +42,7 @@ __all__ = ["PLAIN_VALUE_TYPES", "StateCodec"]
 # What MessagePack keeps by itself, but for huge ints and strs with surrogates.
 PLAIN_VALUE_TYPES = frozenset({type(None), bool, int, float, str, bytes})
 _ALWAYS_PLAIN = PLAIN_VALUE_TYPES - {int, str}
+_FROZEN = PLAIN_VALUE_TYPES - {bytes}  # detached bytes are what has been encoded
 
 # The numbers of the extensions are part of the format: never change or reuse one.
 _HUGE_INT, _ODD_STR, _OWN_CLASS, _ARRAY, _SCALAR, _TUPLE, _PAIRS = range(1, 8)
@@ -116,6 +117,20 @@ class StateCodec:
             raise self._error(error.reason, error.type_name, error.hint) from error
         except _UNREADABLE as error:
             raise self._error(f"{len(data)} stored bytes cannot be read: {error}", "") from error
+
+    def detached(self, value: Any) -> Any:
+        """Return something that later changes to ``value`` do not reach, as cheaply as can be.
+
+        A value that nothing can change is returned as it is, any other as its bytes.
+        """
+        cls = type(value)
+        if cls in _FROZEN or (cls is tuple and _FROZEN.issuperset(map(type, value))):
+            return value
+        return self.encode(value)
+
+    def encode_detached(self, detached: Any) -> bytes:
+        """Return the bytes of what `detached` returned."""
+        return detached if type(detached) is bytes else self.encode(detached)
 
     def _error(self, reason: str, type_name: str, hint: str | None = None) -> StateCodecError:
         return StateCodecError(

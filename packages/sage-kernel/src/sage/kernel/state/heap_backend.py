@@ -24,8 +24,6 @@ from sage.kernel.state.own_classes import OwnClasses
 
 __all__ = ["HeapBackend"]
 
-# What can be referred to without being changed; not bytes, which stands for what is encoded.
-_FROZEN = frozenset({type(None), bool, int, float, str})
 _SAMPLE = 32
 # At the front is what was touched longest ago, so a few that live mean that most others do. They go
 # to the end: after a restore, or with records out of order, one of them may hide older ones.
@@ -217,10 +215,10 @@ class HeapBackend:
 
     def snapshot(self, groups: range = ALL_GROUPS) -> Generator[StateEntry, None, None]:
         """Return the entries of some key groups; values that can change are encoded now."""
-        taken = {
-            name: [(k, m, _detached(v, self._codecs[name])) for k, m, v in table.entries()]
-            for name, table in self._tables.items()
-        }
+        taken = {}
+        for name, table in self._tables.items():
+            detached = self._codecs[name].detached
+            taken[name] = [(key, m, detached(value)) for key, m, value in table.entries()]
         return self._encoded(taken, groups)
 
     def _encoded(
@@ -232,13 +230,11 @@ class HeapBackend:
                 by_group[key_group(item[0])].setdefault(name, []).append(item)
         for group in groups:
             for name, items in by_group[group].items():
-                encode = self._codecs[name].encode
+                encode, finish = self._codecs[name].encode, self._codecs[name].encode_detached
                 is_map = isinstance(self._tables[name], _MapTable)
                 for key, map_key, value in items:
-                    stored = value if type(value) is bytes else encode(value)
-                    yield StateEntry(
-                        group, name, encode(key), encode(map_key) if is_map else None, stored
-                    )
+                    stored_map_key = encode(map_key) if is_map else None
+                    yield StateEntry(group, name, encode(key), stored_map_key, finish(value))
 
     def restore(self, entries: Iterable[StateEntry]) -> None:
         """Take in the entries of a snapshot."""
@@ -272,11 +268,3 @@ class HeapBackend:
         for table in self._tables.values():
             for key in table.all_keys():
                 table.discard(key)
-
-
-def _detached(value: Any, codec: StateCodec) -> Any:
-    """Return the value itself if nothing can change it, else its bytes."""
-    cls = type(value)
-    if cls in _FROZEN or (cls is tuple and _FROZEN.issuperset(map(type, value))):
-        return value
-    return codec.encode(value)

@@ -2,7 +2,8 @@
 
 The file is working state, not a checkpoint: it is made anew for each run, is never synced and is
 deleted when the job ends. It is in WAL mode for one reason: a snapshot is a read transaction of a
-second connection, which sees the moment it began however the state goes on.
+second connection, which sees the moment it began however the state goes on; over it lies what the
+cache held at that moment.
 
 Cost: what fits into the cache costs about a dict access; a key that does not costs one B-tree
 lookup and its share of a sorted write, some ten microseconds in all. Keep it to state that is in
@@ -14,15 +15,17 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable
 from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
+from typing import Any
 
 from sage.common.errors import StateError, StorageError
 from sage.kernel.state.backend import ALL_GROUPS, StateEntry
 from sage.kernel.state.codec import StateCodec
 from sage.kernel.state.own_classes import OwnClasses
+from sage.kernel.state.sqlite_snapshot import SnapshotOfState
 from sage.kernel.state.sqlite_table import (
     SqliteMapTable,
     SqliteValueTable,
@@ -135,16 +138,15 @@ class SqliteBackend:
             table.discard(key)
 
     def snapshot(self, groups: range = ALL_GROUPS) -> Generator[StateEntry, None, None]:
-        """Return the entries of some key groups; what is in the cache is written to disk first."""
-        for table in self._tables.values():
-            table.flush()
+        """Return the entries of some key groups; what is in the cache need not be written first."""
+        pending = {name: table.pending() for name, table in self._tables.items()}
         self._commit()
-        entries = self._entries([(n, table.rows) for n, table in self._tables.items()], groups)
+        entries = self._entries(pending, groups)
         next(entries)
         return entries
 
     def _entries(
-        self, states: list[tuple[str, StateRows]], groups: range
+        self, pending: dict[str, list[Any]], groups: range
     ) -> Generator[StateEntry, None, None]:
         reader = self._connect()
         self._readers.add(reader)
@@ -153,9 +155,13 @@ class SqliteBackend:
             # A transaction sees the moment of its first read, which is now.
             reader.execute("SELECT count(*) FROM sqlite_master").fetchone()
             yield _BEGUN
+            states = [
+                SnapshotOfState(reader, name, self._tables[name].rows, entries)
+                for name, entries in pending.items()
+            ]
             for group in groups:
-                for name, rows in states:
-                    yield from _entries_of(reader, group, name, rows)
+                for state in states:
+                    yield from state.entries(group)
         except sqlite3.Error as error:
             raise storage_error(error) from error
         finally:
@@ -188,14 +194,3 @@ class SqliteBackend:
             connection.close()
         self._readers.clear()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def _entries_of(
-    reader: sqlite3.Connection, group: int, name: str, rows: StateRows
-) -> Iterator[StateEntry]:
-    statement = f"SELECT key, map_key, exact, value FROM {rows.table} WHERE grp = ?"
-    encode, decode = rows.codec.encode, rows.codec.decode
-    for key, map_key, exact, value in reader.execute(statement, (group,)):
-        if exact is not None:
-            key, map_key = map(encode, decode(exact))
-        yield StateEntry(group, name, key, map_key if rows.is_map else None, value)

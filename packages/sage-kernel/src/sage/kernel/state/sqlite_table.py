@@ -1,9 +1,10 @@
 """Tables on disk: rows in SQLite, and before them the entries that were used of late.
 
 Each table has two dicts of the same bound: ``dirty`` holds what was written and is not on disk
-yet, ``clean`` what is known to be there. When ``dirty`` is full, it is written in the order of the
-keys, and becomes the new ``clean``: what is used again and again costs a dict access, and whatever
-was not used between two writes is forgotten without any bookkeeping for single entries.
+yet, ``clean`` what is known to be there. When ``dirty`` is full, the entries that have been in it
+for longest are written, some hundred at a time so that no record waits long, and go to ``clean``;
+when that is full, it starts over. What is used again and again costs a dict access, and nothing
+is kept of the order in which single entries were used.
 
 Invariant: an entry's value is the one in ``dirty``, else the one in ``clean``, else its row's.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from sage.common.errors import StorageError
@@ -20,15 +22,17 @@ from sage.kernel.state.codec import StateCodec
 from sage.kernel.state.key_group import key_group
 from sage.kernel.state.stored_key import canonical_key
 
-__all__ = ["SqliteMapTable", "SqliteValueTable", "StateRows", "storage_error"]
+__all__ = ["ABSENT", "SqliteMapTable", "SqliteValueTable", "StateRows", "storage_error"]
 
 _FIRST_ENTRIES = 1024  # until the size of a value is known
 _ENTRY_OVERHEAD_BYTES = 400  # two dict slots, a key and a small value as Python objects
 _PAGE_ROWS = 512
+_WRITE_ENTRIES = 1024  # at once: some ten milliseconds
 _UNKNOWN: Any = object()
-_ABSENT: Any = object()
+ABSENT: Any = object()  # the value of what has been removed
 _NO_MAP_KEY = b""
 _Place = tuple[int, bytes, bytes]  # key group, canonical key, canonical map key
+_Entry = tuple[Any, Any, Any]  # key, map key, value
 
 
 class StateRows:
@@ -64,9 +68,9 @@ class StateRows:
         return key_group(key), self.codec.encode(canonical_key(key)), stored
 
     def load(self, key: Any, map_key: Any = None) -> Any:
-        """Return the value of an entry, or ``_ABSENT``."""
+        """Return the value of an entry, or ``ABSENT``."""
         row = self.run(self._select, self.place(key, map_key)).fetchone()
-        return _ABSENT if row is None else self.codec.decode(row[0])
+        return ABSENT if row is None else self.codec.decode(row[0])
 
     def load_map(self, key: Any) -> dict[Any, Any]:
         """Return the entries of a key."""
@@ -77,12 +81,12 @@ class StateRows:
             for map_key, exact, value in found
         }
 
-    def store(self, entries: Iterable[tuple[Any, Any, Any]]) -> None:
-        """Write entries, and remove those whose value is ``_ABSENT``."""
+    def store(self, entries: Iterable[_Entry]) -> None:
+        """Write entries, and remove those whose value is ``ABSENT``."""
         rows, gone, size, encode = [], [], 0, self.codec.encode
         for key, map_key, value in entries:
             place = self.place(key, map_key)
-            if value is _ABSENT:
+            if value is ABSENT:
                 gone.append(place)
                 continue
             stored = encode(value)
@@ -175,14 +179,27 @@ class _Table:
         each = _ENTRY_OVERHEAD_BYTES + 3 * value_bytes
         return max(1, int(self._cache_bytes / (2 * each)))
 
-    def _written(self) -> None:
-        """Commit, and set how many entries there may be by the size of those just written."""
+    def _write(self, entries: list[_Entry]) -> None:
+        """Write entries, and set how many there may be by the size of these."""
+        self.rows.store(entries)
         self._commit()
         self._limit = self._room(self.rows.mean_bytes)
 
     def flush(self) -> None:
         """Write what is dirty."""
         raise NotImplementedError
+
+    def _dirty_entries(self) -> Iterator[_Entry]:
+        """Yield what is dirty."""
+        raise NotImplementedError
+
+    def pending(self) -> list[_Entry]:
+        """Return what is not on disk yet, detached; what was removed is `ABSENT`."""
+        detached = self.rows.codec.detached
+        return [
+            (key, map_key, value if value is ABSENT else detached(value))
+            for key, map_key, value in self._dirty_entries()
+        ]
 
     def forget(self) -> None:
         """Forget what is clean: the rows have changed."""
@@ -247,11 +264,11 @@ class SqliteValueTable(_Table):
             value = self._clean.get(key, _UNKNOWN)
             if value is _UNKNOWN:
                 value = self._loaded(key)
-        return default if value is _ABSENT else value
+        return default if value is ABSENT else value
 
     def _loaded(self, key: Any) -> Any:
         value = self.rows.load(key)
-        if value is not _ABSENT:
+        if value is not ABSENT:
             if len(self._clean) >= self._limit:
                 self._clean = {}
             self._clean[key] = value
@@ -260,16 +277,26 @@ class SqliteValueTable(_Table):
     def __setitem__(self, key: Any, value: Any, /) -> None:
         self._dirty[key] = value
         if len(self._dirty) > self._limit:
-            self.flush()
+            self._write_oldest(_WRITE_ENTRIES)
 
     def discard(self, key: Any) -> None:
-        self[key] = _ABSENT
+        self[key] = ABSENT
 
     def flush(self) -> None:
         if self._dirty:
-            self.rows.store((key, None, value) for key, value in self._dirty.items())
-            self._clean, self._dirty = self._dirty, {}
-            self._written()
+            self._write_oldest(len(self._dirty))
+
+    def _write_oldest(self, count: int) -> None:
+        oldest = list(islice(self._dirty_entries(), count))
+        self._write(oldest)
+        if len(self._clean) + count > self._limit:
+            self._clean = {}
+        for key, _, value in oldest:
+            self._clean[key] = value
+            del self._dirty[key]
+
+    def _dirty_entries(self) -> Iterator[_Entry]:
+        return ((key, None, value) for key, value in self._dirty.items())
 
     def forget(self) -> None:
         self._clean = {}
@@ -286,7 +313,7 @@ class SqliteMapTable(_Table):
         super().__init__(rows, cache_bytes, commit)
         self._dirty: dict[Any, dict[Any, Any]] = {}
         self._clean: dict[Any, dict[Any, Any]] = {}
-        self._writes = self._known = 0
+        self._unwritten = self._known = 0
 
     def get(self, key: Any, map_key: Any, default: Any = None) -> Any:
         value = _UNKNOWN
@@ -297,11 +324,11 @@ class SqliteMapTable(_Table):
                 value = entries.get(map_key, _UNKNOWN)
             if value is _UNKNOWN:
                 value = self._loaded(key, map_key)
-        return default if value is _ABSENT else value
+        return default if value is ABSENT else value
 
     def _loaded(self, key: Any, map_key: Any) -> Any:
         value = self.rows.load(key, map_key)
-        if value is not _ABSENT:
+        if value is not ABSENT:
             if self._known >= self._limit:
                 self.forget()
             self._clean.setdefault(key, {})[map_key] = value
@@ -311,25 +338,24 @@ class SqliteMapTable(_Table):
     def put(self, key: Any, map_key: Any, value: Any) -> None:
         entries = self._dirty.get(key)
         if entries is None:
-            self._dirty[key] = {map_key: value}
-        else:
-            entries[map_key] = value
-        # Counts a write of the same entry again: then the dicts are smaller than they might be.
-        self._writes += 1
-        if self._writes > self._limit:
-            self.flush()
+            entries = self._dirty[key] = {}
+        if map_key not in entries:
+            self._unwritten += 1
+        entries[map_key] = value
+        if self._unwritten > self._limit:
+            self._write_oldest(_WRITE_ENTRIES)
 
     def remove(self, key: Any, map_key: Any) -> None:
-        self.put(key, map_key, _ABSENT)
+        self.put(key, map_key, ABSENT)
 
     def items(self, key: Any) -> list[tuple[Any, Any]]:
         newer = self._dirty.get(key, {})
         entries = self.rows.load_map(key)
         entries.update(newer)
-        return [item for item in entries.items() if item[1] is not _ABSENT]
+        return [item for item in entries.items() if item[1] is not ABSENT]
 
     def clear(self, key: Any) -> None:
-        self._dirty.pop(key, None)
+        self._unwritten -= len(self._dirty.pop(key, ()))
         self._clean.pop(key, None)
         self.rows.remove_map(key)
 
@@ -337,14 +363,32 @@ class SqliteMapTable(_Table):
 
     def flush(self) -> None:
         if self._dirty:
-            self.rows.store(
-                (key, map_key, value)
-                for key, entries in self._dirty.items()
-                for map_key, value in entries.items()
-            )
-            self._clean, self._dirty = self._dirty, {}
-            self._known, self._writes = self._writes, 0
-            self._written()
+            self._write_oldest(self._unwritten)
+
+    def _write_oldest(self, count: int) -> None:
+        oldest: list[_Entry] = []
+        for key in list(islice(self._dirty, count)):
+            entries = self._dirty[key]
+            taken = dict(islice(entries.items(), count - len(oldest)))
+            oldest += ((key, map_key, value) for map_key, value in taken.items())
+            self._clean.setdefault(key, {}).update(taken)
+            if len(taken) == len(entries):
+                del self._dirty[key]
+            else:
+                for map_key in taken:
+                    del entries[map_key]
+            if len(oldest) == count:
+                break
+        self._write(oldest)
+        self._unwritten -= len(oldest)
+        self._known += len(oldest)
+        if self._known > self._limit:
+            self.forget()
+
+    def _dirty_entries(self) -> Iterator[_Entry]:
+        for key, entries in self._dirty.items():
+            for map_key, value in entries.items():
+                yield key, map_key, value
 
     def forget(self) -> None:
         self._clean, self._known = {}, 0
