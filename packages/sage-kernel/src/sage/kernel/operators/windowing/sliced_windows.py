@@ -19,12 +19,14 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sage.kernel.operators.event_time import LiveEventTimeOperator, just_before
 from sage.kernel.operators.function_spec import LiveFunction
 from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.windowing.assigners import AlignedAssigner, Window
+from sage.kernel.operators.windowing.slice_merging import SliceMerger
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 
 if TYPE_CHECKING:
@@ -43,10 +45,10 @@ class Fold(Protocol):
         """Write how the current value changes ``cells[key]``; ``get`` is ``cells.get``."""
 
     def merge(self, accumulator: Any, other: Any) -> Any:
-        """Return both put together; ``accumulator`` may be changed, ``other`` may not."""
+        """Return both put together; both may be changed or returned."""
 
     def begin(self, accumulator: Any) -> Any:
-        """Return an accumulator to merge others into, leaving this one as it is."""
+        """Return an accumulator to merge, leaving this one as it is."""
 
     def value(self, accumulator: Any) -> Any:
         """Return what it stands for."""
@@ -165,6 +167,9 @@ class LiveSlicedWindows(LiveEventTimeOperator):
         self._emit = emit
         self._with_key = with_key
         self._slices: dict[int, _Slice] = {}
+        self._cells: dict[int, dict[Any, Any]] = {}
+        self._numbers: list[int] = []  # a heap; slices that are gone are passed over
+        self._merger = SliceMerger(self._cells, self._steps, fold) if self._steps > 1 else None
         self._next_window = -math.inf  # every window before it has ended
         self.nowhere = _Slice(0, math.inf, -math.inf)
 
@@ -178,6 +183,8 @@ class LiveSlicedWindows(LiveEventTimeOperator):
         number = self._assigner.last_started(time)
         piece = self._slices.get(number)
         if piece is not None:
+            if piece.end_s <= watermark and self._merger is not None:
+                self._merger.stale = True  # it may have been merged already
             return piece
         if self._assigner.end_of(number) <= watermark:
             return None
@@ -187,6 +194,10 @@ class LiveSlicedWindows(LiveEventTimeOperator):
             self._next_window = max(self._next_window, ended + 1)
         start_s, end_s = self._assigner.start_of(number), self._assigner.start_of(number + 1)
         piece = self._slices[number] = _Slice(number, start_s, end_s)
+        self._cells[number] = piece.cells
+        heappush(self._numbers, number)
+        if end_s <= watermark and self._merger is not None:
+            self._merger.stale = True
         first = max(self._next_window, number - self._steps + 1)
         self.due = min(self.due, self._assigner.end_of(int(first)))
         return piece
@@ -195,29 +206,26 @@ class LiveSlicedWindows(LiveEventTimeOperator):
         """Emit the windows that have ended, in their order."""
         assigner, slices = self._assigner, self._slices
         while slices:
-            number = int(max(self._next_window, min(slices) - self._steps + 1))
+            number = int(max(self._next_window, self._lowest() - self._steps + 1))
             end_s = assigner.end_of(number)
             if end_s > watermark:
                 self.due = end_s
                 return
-            self._say(Window(assigner.start_of(number), end_s), self._cells_of(number))
+            if self._merger is not None:
+                cells = self._merger.cells_of(number)
+            else:
+                cells = slices[number].cells
+            self._say(Window(assigner.start_of(number), end_s), cells)
             self._next_window = number + 1
-            slices.pop(number, None)
+            if number in slices:
+                del slices[number], self._cells[number]
         self.due = math.inf
 
-    def _cells_of(self, number: int) -> dict[Any, Any]:
-        """Return the accumulators of a window: its slices put together, the earliest first."""
-        parts = [self._slices[i] for i in range(number, number + self._steps) if i in self._slices]
-        if len(parts) == 1:
-            return parts[0].cells
-        fold, together = self._fold, dict[Any, Any]()
-        for part in parts:
-            for key, accumulator in part.cells.items():
-                if key in together:
-                    together[key] = fold.merge(together[key], accumulator)
-                else:
-                    together[key] = fold.begin(accumulator)
-        return together
+    def _lowest(self) -> int:
+        """Return the number of the first slice."""
+        while self._numbers[0] not in self._slices:
+            heappop(self._numbers)
+        return self._numbers[0]
 
     def _say(self, window: Window, cells: dict[Any, Any]) -> None:
         """Emit what is in a window; what a user's function raises belongs to no record."""
