@@ -12,7 +12,7 @@ import pytest
 from sage.benchmark.nexmark import queries
 from sage.benchmark.nexmark.catalog import QUERIES
 from sage.benchmark.nexmark.generator import Traffic, generate
-from sage.benchmark.nexmark.model import Bid, Event, is_bid
+from sage.benchmark.nexmark.model import Auction, Bid, Event, is_bid
 from sage.benchmark.nexmark.verification import compare, run
 from sage.kernel import LocalEnvironment, TumblingWindow
 
@@ -94,6 +94,15 @@ def test_of_bids_at_one_time_the_last_to_arrive_is_the_last() -> None:
     """In one subtask, where order of arrival is known, q18 breaks ties by it."""
     difference = compare(QUERIES["q18"], _ties(), run(QUERIES["q18"], _ties()))
     assert not difference, str(difference)
+
+
+def test_a_bid_at_the_last_instant_counts_when_the_watermark_is_there_already() -> None:
+    """q9 waits until nothing of an auction's last instant can come, not just until that instant."""
+    start = float(SLOW.start_s)
+    auction = Auction(1_000, "", "", 1, 1, start, start + 1, 1, 10, "")
+    low, high = (Bid(1_000, 1, price, start + 1, "") for price in (5, 7))
+    other = Bid(1_001, 1, 1, auction.expires + queries.HOLDBACK_S, "")
+    assert run(QUERIES["q9"], [auction, low, other, high]) == [(auction, high)]
 
 
 def test_late_bids_go_aside_and_nowhere_else() -> None:
