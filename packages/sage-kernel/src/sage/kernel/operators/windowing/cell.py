@@ -22,7 +22,7 @@ class Cell:
         panes: Firings so far.
         spoke: Whether a firing gave an output.
         time_s: Timestamp of its last record, where the window has no end to give its results one.
-        timer_s: When the clock makes it fire, or None.
+        timer: When the clock makes it fire, and which of all timers that is; or None.
         deadline_s: Watermark at which a session is looked at next; infinite once it is gone.
         ended: Whether the watermark had reached a session's end when that was looked at.
         heir: The session that this one became part of, or None.
@@ -43,7 +43,7 @@ class Cell:
         "spoke",
         "start_s",
         "time_s",
-        "timer_s",
+        "timer",
     )
 
     def __init__(self, key: Any, start_s: float, end_s: float, content: Any) -> None:
@@ -56,7 +56,7 @@ class Cell:
         self.panes = 0
         self.spoke = False
         self.time_s = end_s
-        self.timer_s: float | None = None
+        self.timer: tuple[float, int] | None = None
         self.deadline_s = end_s
         self.ended = False
         self.heir: Cell | None = None

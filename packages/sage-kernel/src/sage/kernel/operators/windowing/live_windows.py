@@ -74,7 +74,7 @@ class LiveWindows(LiveEventTimeOperator):
         self._always_on_time = isinstance(trigger, AfterWatermark) and not discards
         self._context = WindowContext(self)
         self._reached = -math.inf  # the last watermark that was seen
-        self._timers: list[tuple[float, int, Cell]] = []
+        self._timers: list[tuple[tuple[float, int], Cell]] = []
         self._timers_set = 0
         self._held = 0
 
@@ -86,10 +86,9 @@ class LiveWindows(LiveEventTimeOperator):
     @property
     def due_s(self) -> float | None:
         """When the clock makes a window fire, or ends one that goes by the clock."""
-        timer = self._next_timer()
         next_s = self._windows.due if self._by_clock else math.inf
-        if timer is not None and timer.timer_s is not None:
-            next_s = min(next_s, timer.timer_s)
+        if self._next_timer() is not None:
+            next_s = min(next_s, self._timers[0][0][0])
         return next_s if next_s < math.inf else None
 
     def on_due(self) -> Iterable[Any]:
@@ -97,8 +96,8 @@ class LiveWindows(LiveEventTimeOperator):
         now = self.clock()
         if self._by_clock:
             self.advance(now)
-        while (cell := self._next_timer()) is not None and self._timers[0][0] <= now:
-            cell.timer_s = None
+        while (cell := self._next_timer()) is not None and self._timers[0][0][0] <= now:
+            cell.timer = None
             timing = self._timing(cell, self._reached)
             if isinstance(self._trigger_of(timing), AfterProcessingTime):
                 self._fire(cell, timing, self._reached)
@@ -141,7 +140,7 @@ class LiveWindows(LiveEventTimeOperator):
                     self._fire(cell, "on_time", watermark)
                 elif is_over and cell.fresh:
                     self._fire(cell, "late", watermark)
-                cell.timer_s = None
+                cell.timer = None
                 if is_over:
                     self._let_go(cell)
         self.due = self._windows.due
@@ -150,10 +149,10 @@ class LiveWindows(LiveEventTimeOperator):
         self, cell: Cell, trigger: RepeatedTrigger, timing: PaneTiming, watermark: float
     ) -> None:
         if isinstance(trigger, AfterProcessingTime):
-            if cell.timer_s is None:
-                cell.timer_s = self.clock() + trigger.delay_s
+            if cell.timer is None:
                 self._timers_set += 1
-                heappush(self._timers, (cell.timer_s, self._timers_set, cell))
+                cell.timer = (self.clock() + trigger.delay_s, self._timers_set)
+                heappush(self._timers, (cell.timer, cell))
         elif cell.fresh >= trigger.count:
             self._fire(cell, timing, watermark)
 
@@ -166,10 +165,10 @@ class LiveWindows(LiveEventTimeOperator):
     def _next_timer(self) -> Cell | None:
         """Return the window whose timer is the next, dropping those that were taken back."""
         while self._timers:
-            timer_s, _, cell = self._timers[0]
+            timer, cell = self._timers[0]
             while cell.heir is not None:
                 cell = cell.heir
-            if cell.timer_s == timer_s:
+            if cell.timer is timer:
                 return cell
             heappop(self._timers)
         return None
@@ -185,7 +184,7 @@ class LiveWindows(LiveEventTimeOperator):
         self._context.begin(cell.key, window, pane, watermark, time_s)
         cell.panes += 1
         cell.fresh = 0
-        cell.timer_s = None
+        cell.timer = None
         if self._speak(cell, time_s, is_kept=not (is_last or self._discards)):
             cell.spoke = True
         if self._discards:

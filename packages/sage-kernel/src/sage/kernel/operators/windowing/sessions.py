@@ -120,8 +120,8 @@ class Sessions:
             cell.size += other.size
             cell.panes += other.panes
             cell.spoke = cell.spoke or other.spoke
-            timers = [s for s in (cell.timer_s, other.timer_s) if s is not None]
-            cell.timer_s = min(timers, default=None)
+            timers = [timer for timer in (cell.timer, other.timer) if timer is not None]
+            cell.timer = min(timers, default=None)
             other.deadline_s, other.heir = math.inf, cell
         return cell
 

@@ -1,0 +1,168 @@
+"""Windows in whole jobs: batches of every size, one to four subtasks, no record unaccounted for."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sage.kernel import (
+    AfterCount,
+    AfterWatermark,
+    CountWindow,
+    DataStream,
+    GlobalWindow,
+    LocalEnvironment,
+    SessionWindow,
+    SlidingWindow,
+    SourceFunction,
+    TumblingWindow,
+)
+from sage.kernel.operators.windowing import Trigger, WindowAssigner
+from sage.kernel.testing import CollectingSink, check_conservation
+from sage.kernel.testing.operator_harness import arrivals
+from sage.kernel.testing.windows_reference import ExpectedWindows, windows_of
+
+BOUND_S = 4
+Record = tuple[int, Any, float]  # number, key, time
+SETTINGS = settings(
+    max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+
+
+class Script(SourceFunction[Record]):
+    """Gives its records in reads of the sizes that the test says."""
+
+    def __init__(self, records: Sequence[Record], reads: Sequence[int]) -> None:
+        self.records = list(records)
+        self.reads = list(reads)
+
+    def read(self, max_records: int) -> list[Record] | None:
+        if not self.records:
+            return None
+        size = min(max_records, self.reads.pop(0) if self.reads else max_records)
+        read, self.records = self.records[:size], self.records[size:]
+        return read
+
+
+RECORDS = st.lists(
+    st.tuples(
+        st.sampled_from(["", "a", 0, ("b", 1)]),
+        st.one_of(st.integers(-20, 40), st.floats(-20, 40)),
+    ),
+    max_size=40,
+).map(lambda rows: [(n, key, time_s) for n, (key, time_s) in enumerate(rows)])
+CASES: list[tuple[WindowAssigner, Trigger | None, float, str]] = [
+    (TumblingWindow(10, offset_s=-3), None, 0, "accumulating"),
+    (TumblingWindow(5), AfterWatermark(early=AfterCount(2)), 8, "accumulating"),
+    (SlidingWindow(10, 4), None, 5, "discarding"),
+    (SlidingWindow(3, 7.5), AfterCount(2), 0, "accumulating"),
+    (SessionWindow(3), None, 0, "accumulating"),
+    (SessionWindow(2.5), AfterCount(2), 6, "discarding"),
+    (GlobalWindow(), AfterCount(3), 0, "discarding"),
+    (CountWindow(3), None, 0, "accumulating"),
+]
+
+
+def pane(key: Any, records: Sequence[Record], ctx: Any) -> list[Any]:
+    numbers = [number for number, _, _ in records]
+    window = (ctx.window.start_s, ctx.window.end_s)
+    return [(repr(key), *window, numbers, ctx.pane.timing, ctx.pane.index)]
+
+
+def panes_of(expected: ExpectedWindows) -> list[Any]:
+    return [
+        (repr(p.key), p.start_s, p.end_s, p.records, p.pane.timing, p.pane.index)
+        for p in expected.panes
+    ]
+
+
+def timed(env: LocalEnvironment, records: Sequence[Record], reads: Sequence[int] = ()) -> Any:
+    stream: DataStream[Record] = env.from_source(Script(records, reads))
+    return stream.assign_timestamps(lambda r: r[2], max_out_of_orderness_s=BOUND_S)
+
+
+@pytest.mark.parametrize("parallelism", [1, 2, 4])
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case[0]} {case[1] or ''}")
+@SETTINGS
+@given(
+    records=RECORDS,
+    reads=st.lists(st.integers(1, 9), max_size=9),
+    batch_size=st.sampled_from([1, 2, 7, 1024]),
+)
+def test_no_batch_boundary_and_no_exchange_changes_a_result(
+    case: Any, parallelism: int, records: list[Record], reads: list[int], batch_size: int
+) -> None:
+    """Main output and late records are those of the reference, and each record has one fate."""
+    assigner, trigger, lateness_s, mode = case
+    env = LocalEnvironment(config={"batch_size": batch_size})
+    keyed = timed(env, records, reads).key_by(lambda r: r[1])
+    windowed = keyed.window(
+        assigner, trigger=trigger, allowed_lateness_s=lateness_s, mode=mode
+    ).process(pane, parallelism=parallelism, name="windows")
+    main, late = CollectingSink(), CollectingSink()
+    windowed.sink(main)
+    windowed.side_output("late").sink(late)
+    metrics = env.submit().wait().metrics
+    arrived = arrivals([(0, key, t, n) for n, key, t in records], BOUND_S)
+    expected = windows_of(
+        arrived, assigner, trigger=trigger, allowed_lateness_s=lateness_s, mode=mode
+    )
+    assert Counter(map(repr, main.records)) == Counter(map(repr, panes_of(expected)))
+    if parallelism == 1:
+        assert [number for number, _, _ in late.records] == expected.late
+        assert main.records == panes_of(expected)
+    assert sorted(number for number, _, _ in late.records) == sorted(expected.late)
+    check_conservation(metrics, env.graph())
+    assert metrics["windows"].late == len(expected.late)
+    assert metrics["windows"].no_output == len(expected.between)
+
+
+@pytest.mark.parametrize("parallelism", [1, 3])
+@SETTINGS
+@given(left=RECORDS, right=RECORDS, reads=st.lists(st.integers(1, 9), max_size=9))
+def test_main_and_late_are_every_record_once_behind_two_inputs(
+    parallelism: int, left: list[Record], right: list[Record], reads: list[int]
+) -> None:
+    """Which input comes first is free; that each record is in its window or late is not."""
+    env = LocalEnvironment()
+    both = timed(env, left, reads).union(timed(env, [(n + 100, k, t) for n, k, t in right]))
+    windowed = (
+        both.key_by(lambda r: r[1]).window(TumblingWindow(5)).process(pane, parallelism=parallelism)
+    )
+    main, late = CollectingSink(), CollectingSink()
+    windowed.sink(main)
+    windowed.side_output("late").sink(late)
+    env.execute()
+    numbers = [number for number, _, _ in late.records]
+    times = {n: t for n, _, t in left} | {n + 100: t for n, _, t in right}
+    for _, start_s, end_s, inside, _, _ in main.records:
+        assert all(start_s <= times[number] < end_s for number in inside)
+        numbers += inside
+    assert sorted(numbers) == sorted(times)
+    windows = Counter((key, start_s) for key, start_s, *_ in main.records)
+    assert all(count == 1 for count in windows.values())
+
+
+@SETTINGS
+@given(records=RECORDS, batch_size=st.sampled_from([1, 3, 1024]))
+def test_a_window_of_windows_loses_nothing(records: list[Record], batch_size: int) -> None:
+    """A result is timed within its window, so no result is late for a window of windows."""
+    env = LocalEnvironment(config={"batch_size": batch_size})
+    by_key = timed(env, records).key_by(lambda r: r[1]).window(TumblingWindow(5))
+    in_all = by_key.count(emit=lambda key, window, n: n).window(TumblingWindow(10))
+    counted = in_all.reduce(lambda a, b: a + b, name="all", emit=lambda k, w, n: (w.end_s, n))
+    sink = CollectingSink()
+    counted.sink(sink)
+    metrics = env.submit().wait().metrics
+    arrived = arrivals([(0, key, t, n) for n, key, t in records], BOUND_S)
+    ends: Counter[float] = Counter()
+    for p in windows_of(arrived, TumblingWindow(5)).panes:
+        ends[math.ceil(p.end_s / 10) * 10] += len(p.records)
+    assert sink.records == sorted(ends.items())
+    assert metrics["all"].late == 0
