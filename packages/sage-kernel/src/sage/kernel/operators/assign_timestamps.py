@@ -1,8 +1,9 @@
 """``assign_timestamps``: says when each record happened, and how far event time has come.
 
-The watermark follows the order of the records exactly: after each one it is the highest timestamp
-so far minus the bound on disorder. What rides beside a record is the watermark *before* it, so
-whether a record is late depends on the records that its split gave earlier and on nothing else.
+The watermark follows the order of the records exactly: with each one it is the highest timestamp so
+far minus the bound on disorder. It rides beside the record that brought it, so what it completes is
+said before that record is worked off, and whether a record is late depends on the records that its
+split gave until then and on nothing else. (No record is late by the watermark that it brings.)
 
 Example:
     >>> from sage.kernel import LocalEnvironment, TumblingWindow
@@ -146,16 +147,15 @@ class AssignTimestampsOperator(Operator):
         return LiveTimestamps(self, [self.function.live(may_share=may_share)], generator)
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
-        """``t = f(v); w = watermark; if t > highest: highest = t; watermark = t - bound``."""
+        """``t = f(v); if t > highest: highest = t; watermark = t - bound``."""
         assert isinstance(live, LiveTimestamps)
         me, refuse = loop.bind(live, "e"), loop.bind(_refuse, "x")
-        highest, watermark, before = loop.fresh("h"), loop.fresh("w"), loop.fresh("w")
+        highest, watermark = loop.fresh("h"), loop.fresh("w")
         loop.at_start(f"{highest} = {me}.highest; {watermark} = {me}.watermark")
         loop.at_end(f"{me}.highest = {highest}; {me}.watermark = {watermark}")
         if self.idle_timeout_s is not None:
             loop.at_end(f"{me}.worked()")
         time = applied(loop, live.functions[0], self.inline, "t")
-        loop.line(f"{before} = {watermark}")
         bound = loop.bind(self.max_out_of_orderness_s, "b")
         rises = [f"if {time} == {loop.bind(END_OF_TIME, 'i')}: {refuse}({time})"]
         rises.append(f"{highest} = {time}")
@@ -177,7 +177,7 @@ class AssignTimestampsOperator(Operator):
             loop.block(
                 f"if {told} is not None and {told} > {watermark}:", [f"{watermark} = {told}"]
             )
-        loop.riders["time"], loop.riders["watermark"] = time, before
+        loop.riders["time"], loop.riders["watermark"] = time, watermark
 
 
 @dataclass(frozen=True)

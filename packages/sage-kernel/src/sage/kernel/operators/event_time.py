@@ -1,7 +1,7 @@
 """What operators that follow event time share: a point in time, and results of their own.
 
 Two riders go beside each record of a stream with timestamps: its ``time``, and the ``watermark`` of
-its split just before it. So an operator knows exactly how far event time has come when a record
+its split, this record included. So an operator knows exactly how far event time has come when a record
 arrives, however batches fall.
 
 Such an operator keeps records and says something when the watermark passes what it waits for, which

@@ -2,7 +2,7 @@
 
 A `ProcessFunction` that defines ``on_timer`` runs here; one that does not is part of its chain's
 loop (`side_output`). Timers belong to a key and fire once, in the order of time: those of event
-time when the watermark reaches them, before the record that finds it there; those of processing
+time when the watermark reaches them, before the record that brings it there; those of processing
 time when the job's clock does. At the end of the input every timer that is set fires; what
 ``on_timer`` sets then is dropped and counted: a timer that renews itself would never end.
 

@@ -36,7 +36,7 @@ class ProcessContext:
     Attributes:
         current_key: The record's key on a keyed stream, else None.
         timestamp: The record's timestamp in seconds, or None on a stream without timestamps.
-        watermark: How far event time had come just before the record.
+        watermark: How far event time has come, this record included.
         silent: Whether the current record has given no side output yet.
         beside: What rides beside the current record and goes on with its side outputs.
     """

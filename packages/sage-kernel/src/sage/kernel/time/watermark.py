@@ -88,7 +88,7 @@ class InputWatermarks:
 
         Args:
             which: The input.
-            column: The input's own watermark just before each record.
+            column: The input's own watermark beside each record.
         """
         self._idle.discard(which)
         cap, low = self.cap(which), self.low
