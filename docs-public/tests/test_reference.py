@@ -83,8 +83,6 @@ def test_every_option_of_an_environment_is_listed() -> None:
 @pytest.mark.parametrize(
     "missing",
     [
-        "sage.kernel.DataStream.window",
-        "sage.kernel.DataStream.assign_timestamps",
         "sage.kernel.Job.savepoint",
         "sage.middleware.memory",
         "sage.middleware.operators.rag.RerankOperator",
