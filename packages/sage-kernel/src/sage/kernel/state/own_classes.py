@@ -15,6 +15,7 @@ import dataclasses
 import sys
 from collections.abc import Iterable
 from enum import Enum, Flag
+from functools import lru_cache
 from typing import Any
 
 import msgspec
@@ -92,6 +93,7 @@ def _imported(module: str, qualname: str) -> type | None:
     return found if isinstance(found, type) else None
 
 
+@lru_cache(maxsize=256)
 def instance_kind(cls: type) -> str | None:
     """Return what sort of own class this is: enum, struct, tuple, dataclass; None if none."""
     if issubclass(cls, Enum):
@@ -113,10 +115,8 @@ def instance_parts(kind: str, value: Any) -> Any:
         return dict(zip(value._fields, value, strict=True))
     if kind == "struct":
         return {name: getattr(value, name) for name in value.__struct_fields__}
-    parts = {}
-    for field in dataclasses.fields(value):
-        if hasattr(value, field.name):
-            parts[field.name] = getattr(value, field.name)
+    cls: Any = type(value)
+    parts = {name: getattr(value, name) for name in _fields(cls) if hasattr(value, name)}
     # What __post_init__ or a method left beside the fields is part of the value as well.
     return parts | getattr(value, "__dict__", {})
 
@@ -142,15 +142,27 @@ def rebuilt(cls: type, parts: Any) -> Any:
         _changed_unless(cls, tuple(parts) == _names(cls, kind))
         return tuple.__new__(cls, parts.values())
     instance: Any = object.__new__(cls)
-    for field in dataclasses.fields(cls):
-        if field.name not in parts and field.default is not dataclasses.MISSING:
-            parts[field.name] = field.default
-        _changed_unless(cls, field.name in parts or not field.init, field.name)
-    open_ended = hasattr(instance, "__dict__")
+    if parts.keys() != _fields(cls).keys():
+        _reconcile(cls, parts, open_ended=hasattr(instance, "__dict__"))
     for name, part in parts.items():
-        _changed_unless(cls, open_ended or hasattr(cls, name), name)
         object.__setattr__(instance, name, part)
     return instance
+
+
+@lru_cache(maxsize=256)
+def _fields(cls: Any) -> dict[str, dataclasses.Field[Any]]:
+    """Return the fields of a dataclass by name, in order."""
+    return {field.name: field for field in dataclasses.fields(cls)}
+
+
+def _reconcile(cls: type, parts: dict[str, Any], *, open_ended: bool) -> None:
+    """Fill in fields that are new and have a default; refuse what has no place any more."""
+    for name, field in _fields(cls).items():
+        if name not in parts and field.default is not dataclasses.MISSING:
+            parts[name] = field.default
+        _changed_unless(cls, name in parts or not field.init, name)
+    for name in parts:
+        _changed_unless(cls, open_ended or hasattr(cls, name), name)
 
 
 def _names(cls: Any, kind: str) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ Layout:
     clock         a clock that moves when the test says so
     reference     the verbs on plain lists: what a pipeline must give, and the fates of its records
     conservation  checks that the counts of a job add up
+    state_backend the conformance suite of state backends, to subclass in a test file
 """
 
 from sage.kernel.testing.clock import ManualClock
