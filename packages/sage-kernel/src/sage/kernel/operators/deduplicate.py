@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from sage.kernel.operators.event_time import LiveEventTimeOperator
+from sage.kernel.operators.event_time import LiveEventTimeOperator, refuse_behind_watermark
 from sage.kernel.operators.operator import LiveOperator, Operator
 from sage.kernel.operators.windowing.arguments import check_seconds
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
@@ -134,8 +134,7 @@ class DeduplicateWithinOperator(Operator):
         here, before, behind, seen = (loop.fresh(hint) for hint in ("m", "m", "m", "t"))
         loop.at_start(f"{of} = None")
         loop.block(f"if {now} >= {me}.due:", [f"{me}.advance({now})"])
-        late = f"{me}.refuse_late({loop.value}, {time}, {now})"
-        loop.block(f"if {time} < {now}:", [late, "continue"])
+        refuse_behind_watermark(loop, live)
         loop.line(f"{number} = {time} // {within}")
         around = f"{here}, {before}, {behind} = {me}.around({number})"
         loop.block(f"if {number} != {of}:", [around, f"{of} = {number}"])

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
     from sage.kernel.operators.operator import SideOutput
 
-__all__ = ["LATE", "EventTimeOperator", "LiveEventTimeOperator", "just_before"]
+__all__ = [
+    "LATE",
+    "EventTimeOperator",
+    "LiveEventTimeOperator",
+    "just_before",
+    "refuse_behind_watermark",
+]
 
 LATE = "late"
 
@@ -45,7 +51,8 @@ class LiveEventTimeOperator(LiveOperator):
         out: Its results; the deployment sets it before the loop is written.
         due: The watermark at which `fire` has something to say; infinite if nothing waits.
         watermark: How far event time has come for those behind it.
-        refuse: Does what the error policy says with something that failed and is no input record.
+        refuse: Does what the error policy says with something that failed and is no input record,
+            after so many attempts; returns whether to try again (0 attempts: it cannot be).
         relieve: Sends on what waits in ``out``, in the middle of a batch.
         most_waiting: So many results may wait there.
     """
@@ -54,7 +61,7 @@ class LiveEventTimeOperator(LiveOperator):
         super().__init__(operator, functions)
         self.due = END_OF_TIME
         self.watermark = START_OF_TIME
-        self.refuse: Callable[[Any, Exception], None] = _raise
+        self.refuse: Callable[[Any, Exception, int], bool] = _raise
         self.relieve: Callable[[], None] = _nothing
         self.most_waiting = 1024
 
@@ -129,7 +136,7 @@ class LiveEventTimeOperator(LiveOperator):
 
     def set_aside(self, record: Any, error: Exception) -> None:
         """Do what the error policy says with a result that could not be made."""
-        self.refuse(record, error)
+        self.refuse(record, error, 0)
 
 
 @dataclass(frozen=True)
@@ -150,7 +157,14 @@ class EventTimeOperator(Operator):
         loop.line(f"{add}({loop.input_index}, {key}, {loop.value}, {time}, {now})")
 
 
-def _raise(record: Any, error: Exception) -> None:
+def refuse_behind_watermark(loop: Loop, live: LiveOperator) -> None:
+    """Write that a record whose time is over is late: counted, and in the side output ``late``."""
+    time, now, side = loop.riders["time"], loop.riders["watermark"], live.sides.get(LATE)
+    told = loop.collecting(side) if side is not None else []
+    loop.block(f"if {time} < {now}:", [f"{loop.count('late')} += 1", *told, "continue"])
+
+
+def _raise(record: Any, error: Exception, attempts: int) -> bool:
     raise error
 
 

@@ -30,10 +30,15 @@ import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.errors import GraphError
-from sage.kernel.operators.event_time import EventTimeOperator, LiveEventTimeOperator
+from sage.kernel.operators.event_time import (
+    EventTimeOperator,
+    LiveEventTimeOperator,
+    refuse_behind_watermark,
+)
 from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
 from sage.kernel.operators.join import JoinHow, check_how, given_alone
 from sage.kernel.operators.operator import LiveOperator
@@ -56,7 +61,7 @@ Cell = list[Any]
 Rows = list[Any]
 Bucket = dict[Any, Rows]
 
-_LONG = 16  # rows from which on bisecting beats looking at each
+_LONG = 16 * 3  # so long rows are bisected
 _NARROWEST_S = 2.0**-10  # of a bucket; finer than any timestamps that make sense
 
 
@@ -173,12 +178,11 @@ class LiveIntervalJoin(LiveEventTimeOperator):
             self.emit(joined, time)
 
     def _drop(self, side: int, bucket: Bucket) -> None:
-        for rows in bucket.values():
-            fates = rows[2::3]
-            if self._given_alone[side]:
-                fates = [cell[2] for cell in fates]
-            self.statistics.empty += len(fates) - fates.count(EMITTED)
-            self.kept -= len(fates)
+        fates = list(chain.from_iterable(bucket.values()))[2::3]
+        if self._given_alone[side]:
+            fates = [cell[2] for cell in fates]
+        self.statistics.empty += len(fates) - fates.count(EMITTED)
+        self.kept -= len(fates)
 
     def _end_of(self, side: int, number: float) -> float:
         """Return the watermark above which no record can match anything in a bucket."""
@@ -257,10 +261,9 @@ class IntervalJoinOperator(EventTimeOperator):
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """Find the partners, keep the record, emit: a function that raises has changed nothing."""
         assert isinstance(live, LiveIntervalJoin)
-        now, time, me = loop.riders["watermark"], loop.riders["time"], loop.bind(live, "e")
+        now, me = loop.riders["watermark"], loop.bind(live, "e")
         loop.block(f"if {now} >= {me}.due:", [f"{me}.advance({now})"])
-        late = f"{me}.refuse_late({loop.value}, {time}, {now})"
-        loop.block(f"if {time} < {now}:", [late, "continue"])
+        refuse_behind_watermark(loop, live)
         writer = _Writer(self, loop, live, me)
         writer.write_place()
         writer.write_probe()
@@ -317,8 +320,9 @@ class _Writer:
                 f"rows = {theirs}({number})",
                 f"if rows is not None: rows = rows.get({loop.key})",
                 "if rows is not None:",
-                "    places = range(0, len(rows), 3)",
-                f"    if len(places) > {_LONG}: places = {narrowed}(rows, {self.time})",
+                "    size = len(rows)",
+                f"    if size < {_LONG}: places = range(0, size, 3)",
+                f"    else: places = {narrowed}(rows, {self.time})",
                 "    for at in places:",
                 f"        if {matches}:",
                 *(f"            {line}" for line in found),

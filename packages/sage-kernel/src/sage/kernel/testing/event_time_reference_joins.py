@@ -1,11 +1,11 @@
 """Joins in event time and deduplication on plain lists: slow, and obviously right.
 
-Each function is told what has come, in its order, with the watermark that was beside each record,
+Each function is told what has come, in its order, with the watermark beside each record,
 and how far event time is now; it looks at everything again, with no state from before, and says
 what must have been emitted until then, each result with its time, and which records were late.
 
 Example:
-    >>> arrived = arrivals([(0, "k", 10, "a"), (1, "k", 12, "b")], max_out_of_orderness_s=0)
+    >>> arrived = arrivals([(0, "k", 10, "a"), (1, "k", 12, "b")], 0)
     >>> interval_join(arrived, 12, lower_s=0, upper_s=5)
     Said(results=[(('a', 'b'), 12)], late=[])
 """

@@ -38,7 +38,7 @@ class Arrival:
         record: The record.
         key: Its key.
         time_s: Its timestamp.
-        watermark: How far event time had come just before it.
+        watermark: How far event time has come, this record included.
         input_index: Which input it comes in by.
     """
 
@@ -115,7 +115,7 @@ class OperatorHarness:
 def arrivals(
     events: Iterable[tuple[int, Any, float, Any]], max_out_of_orderness_s: float
 ) -> list[Arrival]:
-    """Return events as one split would bring them: the watermark is the highest time less a bound.
+    """Return events as one split brings them: the watermark is the highest time less a bound.
 
     Args:
         events: Input, key, time in seconds and record of each.
@@ -123,9 +123,9 @@ def arrivals(
     """
     highest, arrived = -math.inf, []
     for input_index, key, time_s, record in events:
+        highest = max(highest, time_s)
         watermark = highest - max_out_of_orderness_s
         arrived.append(Arrival(record, key, time_s, watermark, input_index))
-        highest = max(highest, time_s)
     return arrived
 
 
