@@ -67,7 +67,7 @@ def _row(name: str) -> Row:
     return Row(
         key=name,
         title=f"{QUERIES[name].title}, 1 M events",
-        limit="the batch reference, which has all events at once",
+        limit="the batch reference, which has all events at once and sorts its rows",
         measure=f"{_HERE}.suite:measure",
         size=1_000_000,
         quick_size=20_000,
