@@ -10,7 +10,7 @@ record is late if all its windows are over.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -43,6 +43,9 @@ class AlignedWindows:
         assigner: Which windows there are.
         contents: How their contents are made.
         lateness_s: How long a window stays open behind its end, in event time.
+
+    Attributes:
+        due: The watermark at which a window ends or is over.
     """
 
     def __init__(self, assigner: AlignedAssigner, contents: Contents, lateness_s: float) -> None:
@@ -51,41 +54,48 @@ class AlignedWindows:
         self._lateness_s = lateness_s
         self._open: dict[int, _OpenWindow] = {}
         self._ends: list[tuple[float, float, int]] = []  # when it is looked at, end, number
+        self.due = math.inf
+        # Most records fall where the one before fell: between two starts, into the same windows.
+        self._here: list[_OpenWindow] = []
+        self._since_s, self._until_s = math.inf, -math.inf
 
-    @property
-    def due(self) -> float:
-        """The watermark at which a window ends or is over."""
-        return self._ends[0][0] if self._ends else math.inf
-
-    def add(self, key: Any, record: Any, time: float, watermark: float) -> Collection[Cell] | None:
+    def add(self, key: Any, record: Any, time: float, watermark: float) -> Sequence[Cell] | None:
         """Put a record into its windows.
 
         Returns:
-            Its cells, the last window's last; nothing if it falls between windows; None if it is
-            late for all of them.
+            Its cells, by window; nothing if it falls between windows; None if it is late for all.
         """
-        numbers = self._assigner.indices(time)
-        grown: list[tuple[_OpenWindow, Cell | None, Any]] = []
-        for number in numbers:
-            window = self._open.get(number) or self._opened(number, watermark)
-            if window is None:
-                continue
-            cell = window.cells.get(key)
-            if cell is None or cell.content is EMPTY:
-                content = self._contents.first(record)
-            else:
-                content = self._contents.add(cell.content, record)
-            grown.append((window, cell, content))
-        if not grown:
-            return None if numbers else ()
-        if grown[-1][1] is None and type(key) not in PLAIN_KEY_TYPES:
+        if self._since_s <= time < self._until_s:
+            windows = self._here
+        else:
+            numbers = self._assigner.indices(time)
+            windows = self._windows(numbers, watermark)
+            if not windows:
+                return None if numbers else ()
+        contents = self._contents
+        known = [window.cells.get(key) for window in windows]
+        grown = [
+            contents.first(record)
+            if cell is None or cell.content is EMPTY
+            else contents.add(cell.content, record)
+            for cell in known
+        ]
+        if known[-1] is None and type(key) not in PLAIN_KEY_TYPES:
             check_key(key)
-        return [self._keep(key, *one, watermark) for one in grown]  # from here on nothing raises
+        cells = []  # from here on nothing raises
+        for window, cell, content in zip(windows, known, grown, strict=True):
+            if cell is None:
+                cell = self._new_cell(window, key, watermark)
+            cell.content = content
+            cell.fresh += 1
+            cells.append(cell)
+        return cells
 
     def due_at(self, watermark: float) -> Iterator[Due]:
         """Yield the cells of what has come to its end or is over, in the order of event time."""
         while self._ends and self._ends[0][0] <= watermark:
             _, end_s, number = heappop(self._ends)
+            self._since_s, self._until_s = math.inf, -math.inf
             window = self._open[number]
             ends, window.ended = not window.ended, True
             over_s = end_s + self._lateness_s
@@ -94,7 +104,21 @@ class AlignedWindows:
                 del self._open[number]
             else:
                 heappush(self._ends, (over_s, end_s, number))
+            self._note_due()
             yield Due(window.cells.values(), ends, is_over)
+
+    def _windows(self, numbers: range, watermark: float) -> list[_OpenWindow]:
+        """Return those of some windows that are not over, and remember them if all are open."""
+        windows = []
+        for number in numbers:
+            window = self._open.get(number) or self._opened(number, watermark)
+            if window is not None:
+                windows.append(window)
+        if windows and self._assigner.steps is not None and all(w.cells for w in windows):
+            self._here = windows
+            self._since_s = self._assigner.start_of(numbers[-1])
+            self._until_s = self._assigner.start_of(numbers[-1] + 1)
+        return windows
 
     def _opened(self, number: int, watermark: float) -> _OpenWindow | None:
         """Return a window that has no records yet, or None if it is over."""
@@ -103,16 +127,15 @@ class AlignedWindows:
             return None
         return _OpenWindow(number, self._assigner.start_of(number), end_s)
 
-    def _keep(
-        self, key: Any, window: _OpenWindow, cell: Cell | None, content: Any, watermark: float
-    ) -> Cell:
-        if cell is None:
-            cell = window.cells[key] = Cell(key, window.start_s, window.end_s, content)
-            if len(window.cells) == 1:
-                self._open[window.number] = window
-                window.ended = window.end_s <= watermark
-                look_at_s = window.end_s + (self._lateness_s if window.ended else 0.0)
-                heappush(self._ends, (look_at_s, window.end_s, window.number))
-        else:
-            cell.content = content
+    def _new_cell(self, window: _OpenWindow, key: Any, watermark: float) -> Cell:
+        cell = window.cells[key] = Cell(key, window.start_s, window.end_s, EMPTY)
+        if len(window.cells) == 1:
+            self._open[window.number] = window
+            window.ended = window.end_s <= watermark
+            look_at_s = window.end_s + (self._lateness_s if window.ended else 0.0)
+            heappush(self._ends, (look_at_s, window.end_s, window.number))
+            self._note_due()
         return cell
+
+    def _note_due(self) -> None:
+        self.due = self._ends[0][0] if self._ends else math.inf

@@ -136,12 +136,13 @@ class AlignedAssigner(WindowAssigner):
         Raises:
             ValueError: if floats cannot tell the windows of this time apart.
         """
+        step_s, at_s = self.step_s, self.start_at_s
         try:
-            guess = int((time_s - self.start_at_s) // self.step_s)
+            guess = int((time_s - at_s) // step_s)
         except OverflowError:
             guess = 0
         for index in (guess, guess - 1, guess + 1):
-            if self.start_of(index) <= time_s < self.start_of(index + 1):
+            if index * step_s + at_s <= time_s < (index + 1) * step_s + at_s:
                 return index
         raise ValueError(
             f"the time {time_s!r} is too large for windows every {self.step_s!r} s: "
@@ -252,13 +253,21 @@ class SessionWindow(WindowAssigner):
         Raises:
             ValueError: if the gap is too small to end after this time.
         """
-        end = time_s + self.gap_s
-        if not time_s < end < math.inf:
-            raise ValueError(
-                f"the time {time_s!r} is too large for sessions with a gap of {self.gap_s!r} s: "
-                f"next to it, floats are {math.ulp(time_s):g} s apart"
-            )
-        return [Window(time_s, end)]
+        return [Window(time_s, self.end_after(time_s))]
+
+    def end_after(self, time_s: float) -> float:
+        """Return when a session ends whose last record is of this time.
+
+        Raises:
+            ValueError: if the gap is too small to end after this time.
+        """
+        end_s = time_s + self.gap_s
+        if time_s < end_s < math.inf:
+            return end_s
+        raise ValueError(
+            f"the time {time_s!r} is too large for sessions with a gap of {self.gap_s!r} s: "
+            f"next to it, floats are {math.ulp(time_s):g} s apart"
+        )
 
 
 @dataclass(frozen=True)

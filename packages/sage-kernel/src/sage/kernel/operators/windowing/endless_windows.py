@@ -7,7 +7,7 @@ is said at the end of the input.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from sage.kernel.operators.windowing.cell import EMPTY, Cell
@@ -24,19 +24,18 @@ class EndlessWindows:
     Args:
         contents: How their contents are made.
         full_at: Number of records at which a window is forgotten; None if it never is.
+
+    Attributes:
+        due: Infinite: only the end of the input ends them.
     """
 
     def __init__(self, contents: Contents, full_at: int | None = None) -> None:
         self._contents = contents
         self._full_at = full_at
         self._cells: dict[Any, Cell] = {}
+        self.due = math.inf
 
-    @property
-    def due(self) -> float:
-        """Infinite: only the end of the input ends them."""
-        return math.inf
-
-    def add(self, key: Any, record: Any, time: float, watermark: float) -> Collection[Cell] | None:
+    def add(self, key: Any, record: Any, time: float, watermark: float) -> Sequence[Cell] | None:
         """Put a record into its key's window; none is late."""
         cell = self._cells.get(key)
         if cell is None:
@@ -49,6 +48,7 @@ class EndlessWindows:
         else:
             cell.content = self._contents.add(cell.content, record)
         cell.time_s = time
+        cell.fresh += 1
         if cell.size + 1 == self._full_at:
             del self._cells[key]
         return (cell,)

@@ -17,10 +17,9 @@ from typing import Any
 from sage.kernel.operators.event_time import LiveEventTimeOperator, just_before
 from sage.kernel.operators.function_spec import LiveFunction
 from sage.kernel.operators.operator import Operator
-from sage.kernel.operators.windowing.assigners import Window
 from sage.kernel.operators.windowing.cell import EMPTY, Cell
 from sage.kernel.operators.windowing.open_windows import OpenWindows
-from sage.kernel.operators.windowing.pane import PaneInfo, PaneTiming
+from sage.kernel.operators.windowing.pane import PaneTiming
 from sage.kernel.operators.windowing.results import Results, WindowContext
 from sage.kernel.operators.windowing.triggers import (
     AfterProcessingTime,
@@ -114,12 +113,13 @@ class LiveWindows(LiveEventTimeOperator):
             self.statistics.no_output += 1  # between two windows
             return
         self._held += 1
-        for cell in cells:
-            cell.fresh += 1
-        cell.size += 1
+        last = cells[-1]
+        last.size += 1
         self.due = self._windows.due
-        if cell.size == self._full_at:
-            self._fire(cell, "on_time", watermark, is_full=True)
+        if last.size == self._full_at:
+            self._fire(last, "on_time", watermark, is_full=True)
+            return
+        if self._early is None and watermark < cells[0].end_s:
             return
         for cell in cells:
             timing = self._timing(cell, watermark)
@@ -179,9 +179,7 @@ class LiveWindows(LiveEventTimeOperator):
         """Say what is in a window."""
         is_last = is_full or cell.end_s + self._lateness_s <= watermark
         time_s = just_before(cell.end_s) if cell.end_s < math.inf else cell.time_s
-        window = Window(cell.start_s, cell.end_s)
-        pane = PaneInfo(timing, cell.panes, is_last)
-        self._context.begin(cell.key, window, pane, watermark, time_s)
+        self._context.begin(cell, timing, watermark, time_s, is_last=is_last)
         cell.panes += 1
         cell.fresh = 0
         cell.timer = None

@@ -7,7 +7,7 @@ one that has no end (`endless_windows`). Triggers, panes and results are the sam
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from sage.kernel.operators.windowing.cell import Cell
@@ -30,18 +30,19 @@ class Due(NamedTuple):
 
 
 class OpenWindows(Protocol):
-    """The open windows of one subtask."""
+    """The open windows of one subtask.
 
-    @property
-    def due(self) -> float:
-        """The watermark at which a window ends or is over; infinite if only the end is left."""
+    Attributes:
+        due: The watermark at which a window ends or is over; infinite if only the end is left.
+    """
 
-    def add(self, key: Any, record: Any, time: float, watermark: float) -> Collection[Cell] | None:
-        """Put a record into its windows.
+    due: float
+
+    def add(self, key: Any, record: Any, time: float, watermark: float) -> Sequence[Cell] | None:
+        """Put a record into its windows and count it as fresh there; all of it, or nothing.
 
         Returns:
-            Its cells, the last window's last; nothing if it falls between windows; None if it is
-            late for all of them.
+            Its cells, by window; nothing if it falls between windows; None if it is late for all.
         """
 
     def due_at(self, watermark: float) -> Iterator[Due]:

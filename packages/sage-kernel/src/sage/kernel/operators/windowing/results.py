@@ -14,7 +14,7 @@ from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.operators.windowing.assigners import Window
 from sage.kernel.operators.windowing.cell import Cell
 from sage.kernel.operators.windowing.contents import Contents
-from sage.kernel.operators.windowing.pane import PaneInfo
+from sage.kernel.operators.windowing.pane import PaneInfo, PaneTiming
 
 __all__ = ["AppliedResults", "OneResult", "ProcessedResults", "Results", "WindowContext"]
 
@@ -36,27 +36,39 @@ class WindowContext:
     """What ``process(key, records, ctx)`` gets beside the key and its records.
 
     Attributes:
-        window: The window, with ``start_s`` and ``end_s``.
-        pane: Which firing of the window this is.
         watermark: How far event time has come.
         current_key: The key.
+        spoke: Whether the firing has given a side output.
     """
 
     def __init__(self, live: LiveOperator) -> None:
         self._live = live
-        self.window = Window(0, 0)
-        self.pane = PaneInfo("on_time", 0, is_last=True)
         self.watermark = 0.0
         self.current_key: Any = None
-        self._time_s = 0.0
         self.spoke = False
+        self._span: tuple[float, float] = (0.0, 0.0)
+        self._timing: PaneTiming = "on_time"
+        self._index = 0
+        self._is_last = False
+        self._time_s = 0.0
 
     def begin(
-        self, key: Any, window: Window, pane: PaneInfo, watermark: float, time_s: float
+        self, cell: Cell, timing: PaneTiming, watermark: float, time_s: float, *, is_last: bool
     ) -> None:
         """Turn to another firing."""
-        self.current_key, self.window, self.pane = key, window, pane
+        self.current_key, self._span, self._index = cell.key, (cell.start_s, cell.end_s), cell.panes
+        self._timing, self._is_last = timing, is_last
         self.watermark, self._time_s, self.spoke = watermark, time_s, False
+
+    @property
+    def window(self) -> Window:
+        """The window, with ``start_s`` and ``end_s``."""
+        return Window(*self._span)
+
+    @property
+    def pane(self) -> PaneInfo:
+        """Which firing of the window this is."""
+        return PaneInfo(self._timing, self._index, self._is_last)
 
     def output(self, tag: str, record: Any) -> None:
         """Send a record to the side output of that name; counted if nothing reads it."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import math
 from bisect import bisect_left
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
 from typing import Any
 
@@ -33,6 +33,9 @@ class Sessions:
         assigner: Says the gap.
         contents: How their contents are made.
         lateness_s: How long a session stays open behind its end, in event time.
+
+    Attributes:
+        due: The watermark at which a session may have ended or be over.
     """
 
     def __init__(self, assigner: SessionWindow, contents: Contents, lateness_s: float) -> None:
@@ -42,27 +45,25 @@ class Sessions:
         self._of_key: dict[Any, list[Cell]] = {}
         self._ends: list[tuple[float, float, int, Cell]] = []  # deadline, end then, serial
         self._opened = 0
+        self.due = math.inf
 
-    @property
-    def due(self) -> float:
-        """The watermark at which a session may have ended or be over."""
-        return self._ends[0][0] if self._ends else math.inf
-
-    def add(self, key: Any, record: Any, time: float, watermark: float) -> Collection[Cell] | None:
+    def add(self, key: Any, record: Any, time: float, watermark: float) -> Sequence[Cell] | None:
         """Put a record into a session, its own or one that it makes of those it overlaps."""
+        start_s, end_s = time, self._assigner.end_after(time)
         sessions = self._of_key.get(key)
+        met: list[Cell] = []
+        first = behind = 0
         if sessions:
             last = sessions[-1]
             if last.start_s <= time < last.end_s and last.content is not EMPTY:
                 # The next record of the newest session: nothing is put together, nothing is late.
                 last.content = self._contents.add(last.content, record)
-                if time + self._assigner.gap_s > last.end_s:
-                    self._move_end(last, time + self._assigner.gap_s, watermark)
+                last.fresh += 1
+                if end_s > last.end_s:
+                    self._move_end(last, end_s, watermark)
                 return (last,)
-        alone = self._assigner.windows(time)[0]
-        start_s, end_s = alone.start_s, alone.end_s
-        first, behind = _overlapping(sessions or [], start_s, end_s)
-        met = sessions[first:behind] if sessions else []
+            first, behind = _overlapping(sessions, start_s, end_s)
+            met = sessions[first:behind]
         if met:
             start_s, end_s = min(start_s, met[0].start_s), max(end_s, met[-1].end_s)
         if end_s + self._lateness_s <= watermark:
@@ -75,6 +76,7 @@ class Sessions:
         cell = self._put_together(met) if met else self._open(key)
         sessions[first:behind] = [cell]
         cell.start_s, cell.content = start_s, content
+        cell.fresh += 1
         self._move_end(cell, end_s, watermark)
         return (cell,)
 
@@ -82,6 +84,7 @@ class Sessions:
         """Yield sessions, one at a time, that have come to their end or are over."""
         while self._ends and self._ends[0][0] <= watermark:
             deadline_s, end_s, _, cell = heappop(self._ends)
+            self._note_due()
             if cell.deadline_s != deadline_s:
                 continue  # it became part of another, or is looked at sooner
             over_s = cell.end_s + self._lateness_s
@@ -136,6 +139,10 @@ class Sessions:
     def _look_at(self, cell: Cell, deadline_s: float) -> None:
         cell.deadline_s = deadline_s
         heappush(self._ends, (deadline_s, cell.end_s, cell.serial, cell))
+        self._note_due()
+
+    def _note_due(self) -> None:
+        self.due = self._ends[0][0] if self._ends else math.inf
 
     def _forget(self, cell: Cell) -> None:
         cell.deadline_s = math.inf
