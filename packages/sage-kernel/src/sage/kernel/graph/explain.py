@@ -32,7 +32,7 @@ class Plan:
         for vertex in self.job_graph.vertices:
             times = f" ×{vertex.parallelism}" if vertex.parallelism > 1 else ""
             lines.append(f"[{vertex.id}] {vertex.name}{times}{self._inputs(vertex.head)}")
-            lines += [f"    {t.name}: {t.note}" for t in vertex.transformations if t.note]
+            lines += [f"    {t.name}: {_note(t)}" for t in vertex.transformations if _note(t)]
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -50,7 +50,7 @@ class Plan:
                     "name": t.name,
                     "kind": t.operator.kind,
                     "parallelism": t.parallelism,
-                    "note": t.note,
+                    "note": _note(t),
                     "task": self.job_graph.vertex_of(t.uid).id,
                 }
                 for t in graph
@@ -87,9 +87,14 @@ class Plan:
 
 
 def _boxed(transformation: Transformation) -> str:
-    """A name, and under it why the optimizer chose what it chose."""
-    note = f"<br/>{_escaped(transformation.note)}" if transformation.note else ""
-    return _escaped(transformation.name) + note
+    """A name, and under it what people should know."""
+    note = _note(transformation)
+    return _escaped(transformation.name) + (f"<br/>{_escaped(note)}" if note else "")
+
+
+def _note(transformation: Transformation) -> str:
+    """What the operator has to say of itself, and why the optimizer chose what it chose."""
+    return "; ".join(note for note in (transformation.operator.note, transformation.note) if note)
 
 
 def _escaped(name: str) -> str:

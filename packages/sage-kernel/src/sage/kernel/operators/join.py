@@ -17,7 +17,7 @@ Example:
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -25,6 +25,7 @@ from sage.kernel.errors import GraphError
 from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
 from sage.kernel.operators.operator import LiveOperator, Operator, Row
 from sage.kernel.state.key_group import check_key
+from sage.kernel.time.watermark import START_OF_TIME
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
@@ -37,15 +38,23 @@ JoinHow = Literal["inner", "left", "right", "full"]
 class _Row:
     """A record that waits for partners; its riders are kept while it may be given alone."""
 
-    __slots__ = ("arrived_s", "key", "matched", "record", "riders", "side")
+    __slots__ = ("arrived_s", "key", "matched", "record", "riders", "side", "time_s")
 
     def __init__(
-        self, side: int, key: Any, record: Any, arrived_s: float, riders: tuple[Any, ...]
+        self,
+        side: int,
+        key: Any,
+        record: Any,
+        *,
+        arrived_s: float,
+        time_s: float,
+        riders: tuple[Any, ...],
     ) -> None:
         self.side = side
         self.key = key
         self.record = record
         self.arrived_s = arrived_s
+        self.time_s = time_s
         self.riders = riders
         self.matched = False
 
@@ -67,6 +76,8 @@ class LiveJoin(LiveOperator):
         self._rows: tuple[dict[Any, list[_Row]], dict[Any, list[_Row]]] = ({}, {})
         self._by_age: deque[_Row] = deque()
         self._kept = 0
+        # For each side, where time and watermark are among the riders, if they are.
+        self._times_at: list[tuple[int, int] | None] = [None, None]
 
     def add(self, side: int, key: Any, record: Any, *riders: Any) -> Iterator[Any]:
         """Keep a record and yield what it makes with the other side; rows, if it has riders."""
@@ -74,7 +85,10 @@ class LiveJoin(LiveOperator):
         if self._ttl_s is not None:
             now = self.clock()
             yield from self._expired(now)
-        row = _Row(side, key, record, now, riders if self._given_alone[side] else ())
+        at = self._times_at[side]
+        time_s = riders[at[0]] if at is not None else 0.0
+        alone = riders if self._given_alone[side] else ()
+        row = _Row(side, key, record, arrived_s=now, time_s=time_s, riders=alone)
         self._keep(row)
         for partner in self._rows[1 - side].get(key, ()):
             row.matched = partner.matched = True
@@ -82,7 +96,26 @@ class LiveJoin(LiveOperator):
             left, right = (row, partner) if side == 0 else (partner, row)
             joined = self._join(left.record, right.record)
             if joined is not None:
-                yield Row((joined, *riders)) if riders else joined
+                beside = riders if at is None else self._of_pair(riders, at, partner.time_s)
+                yield Row((joined, *beside)) if riders else joined
+
+    def layout(self, side: int, names: Sequence[str]) -> None:
+        """Learn which riders come with a record of one side."""
+        if "time" in names:
+            self._times_at[side] = (names.index("time"), names.index("watermark"))
+
+    def forwarded(self, watermark: float) -> float:
+        """Return how far time has come behind it: rows of any time may come alone at the end."""
+        return START_OF_TIME if any(self._given_alone) else watermark
+
+    def _of_pair(
+        self, riders: tuple[Any, ...], at: tuple[int, int], partner_s: float
+    ) -> tuple[Any, ...]:
+        """Return a record's riders with the later of two times, and the watermark that goes on."""
+        beside = list(riders)
+        beside[at[0]] = max(riders[at[0]], partner_s)
+        beside[at[1]] = self.forwarded(riders[at[1]])
+        return tuple(beside)
 
     @property
     def due_s(self) -> float | None:
@@ -146,7 +179,8 @@ class JoinOperator(Operator):
         function: Makes one record of a pair, or None for the pair itself.
         how: Which side's records without a partner are given too.
         state_ttl_s: How long a record waits for partners, in seconds of processing time, which
-            makes the result depend on when records arrive; None waits until the end.
+            makes the result depend on when records arrive; None waits until the end. (With
+            timestamps on both sides the verb makes an `IntervalJoinOperator` instead.)
         max_rows: Most records kept in a subtask; one more is an error, none is dropped.
     """
 
@@ -163,6 +197,16 @@ class JoinOperator(Operator):
             raise GraphError(f"state_ttl_s must be above 0, got {self.state_ttl_s}")
 
     @property
+    def note(self) -> str:
+        """That its result depends on when records arrive, if it does."""
+        if self.state_ttl_s is None:
+            return ""
+        return (
+            f"waits {self.state_ttl_s:g} s of processing time for partners, so its result depends "
+            f"on when records arrive; timestamps on both sides would change that"
+        )
+
+    @property
     def specs(self) -> tuple[FunctionSpec, ...]:
         """The join function, if there is one."""
         return (self.function,) if self.function is not None else ()
@@ -176,6 +220,7 @@ class JoinOperator(Operator):
         assert isinstance(live, LiveJoin)
         rows = len(loop.riders) > 1  # there is more than the key, and it is to come out again
         beside = loop.riders.values() if rows else ()
+        live.layout(loop.input_index, list(loop.riders))
         arguments = ", ".join([str(loop.input_index), loop.key, loop.value, *beside])
         loop.each_of(f"{loop.bind(live.add)}({arguments})", rows=rows)
 

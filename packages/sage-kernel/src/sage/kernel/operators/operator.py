@@ -93,6 +93,10 @@ class LiveOperator:
         """Return how far it has come for those behind, when this is how far it is here."""
         return watermark
 
+    def is_idle(self, idle: bool) -> bool:
+        """Return whether those behind need not wait for it, when that is how it is here."""
+        return idle
+
     def finish(self) -> Iterable[Any]:
         """Yield what is still buffered at the end of the input."""
         for function in self.functions:
@@ -151,6 +155,11 @@ class Operator:
     def label(self) -> str:
         """A name for it when the user gave none."""
         return self.specs[0].label if self.specs else self.kind
+
+    @property
+    def note(self) -> str:
+        """What people should know about it who look at the plan."""
+        return ""
 
     def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
         """Return the riders behind this operator, given those that come in."""
