@@ -205,8 +205,8 @@ class _Table:
         """Forget what is clean: the rows have changed."""
         raise NotImplementedError
 
-    def _drop(self, key: Any, map_key: Any) -> bool:
-        """Forget an entry that is about to be removed; False if there is a newer value."""
+    def _drop(self, key: Any, map_key: Any) -> None:
+        """Forget that an entry is on disk; what is dirty is newer and stays."""
         raise NotImplementedError
 
     def all_keys(self) -> Iterator[Any]:
@@ -229,12 +229,10 @@ class _Table:
         page = self.rows.page(self._cursor, limit)
         self._cursor = page[-1][:3] if len(page) == limit else _START
         decode = self.rows.codec.decode
-        gone = [
-            row[:3]
-            for row in page
-            if is_expired(decode(row[4])) and self._drop(*self.rows.keys_of(row))
-        ]
-        self.rows.remove(gone)
+        gone = [row for row in page if is_expired(decode(row[4]))]
+        for row in gone:
+            self._drop(*self.rows.keys_of(row))
+        self.rows.remove(row[:3] for row in gone)
         return len(gone)
 
     def restore(self, entries: Iterable[StateEntry]) -> None:
@@ -301,9 +299,8 @@ class SqliteValueTable(_Table):
     def forget(self) -> None:
         self._clean = {}
 
-    def _drop(self, key: Any, map_key: Any) -> bool:
+    def _drop(self, key: Any, map_key: Any) -> None:
         self._clean.pop(key, None)
-        return key not in self._dirty
 
 
 class SqliteMapTable(_Table):
@@ -393,6 +390,5 @@ class SqliteMapTable(_Table):
     def forget(self) -> None:
         self._clean, self._known = {}, 0
 
-    def _drop(self, key: Any, map_key: Any) -> bool:
+    def _drop(self, key: Any, map_key: Any) -> None:
         self._clean.get(key, {}).pop(map_key, None)
-        return map_key not in self._dirty.get(key, {})

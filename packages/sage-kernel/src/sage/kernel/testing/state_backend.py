@@ -80,10 +80,13 @@ class StateBackendConformance(ABC):
                 for n, key in enumerate(equal):
                     values[key] = n
                     maps.put(key, key, n)
+                    for filler in range(100, 120):  # pushes the key out of a small cache
+                        values[filler] = filler
+                        maps.put(filler, filler, filler)
                     for other in equal:
                         assert values.get(other) == n
                         assert maps.get(other, other) == n
-            assert len(values) == len(maps) == 4
+            assert len(values) == len(maps) == 4 + 20
             restored = {_decoded(entry.key) for entry in backend.snapshot() if entry.state == "v"}
             assert {type(key) for key in restored} == {int, tuple, datetime}
 
@@ -145,17 +148,19 @@ class StateBackendConformance(ABC):
                 values[n] = n
                 maps.put(n % 7, n, n)
             values["mutable"] = shared
-            snapshot = backend.snapshot()
+            begun, untouched = backend.snapshot(), backend.snapshot()
+            first = next(begun)
             shared.append(3)
             values["mutable"] = shared
             values["new"] = 1
-            first = next(snapshot)
             for n in range(300):
                 values[n] = -1
                 maps.remove(n % 7, n)
                 if n % 2:
                     values.discard(n)
-            self._restored(other, [first, *snapshot])
+            entries = [first, *begun]
+            assert sorted(entries, key=repr) == sorted(untouched, key=repr)
+            self._restored(other, entries)
             again, again_maps = other.value_table("v"), other.map_table("m")
             assert [again.get(n) for n in range(300)] == list(range(300))
             assert again.get("mutable") == [1, 2]
@@ -221,23 +226,40 @@ class StateBackendConformance(ABC):
 
     def test_expired_values_go_without_a_scan(self) -> None:
         """Repeated calls remove whatever is expired, a bounded number at a time, nothing else."""
+        for order in (range(200), range(199, -1, -1)):
+            with self._backends() as [backend]:
+                values = backend.value_table("v", expires=True)
+                maps = backend.map_table("m", expires=True)
+                for n in order:
+                    values[n] = n
+                    maps.put(n % 3, n, n)
+                values[5] = 1000
+                maps.put(2, 5, 1000)
+                for table in (values, maps):
+                    gone = [table.expire(lambda value: value < 100, 10) for _ in range(400)]
+                    assert max(gone) <= 10
+                    assert sum(gone) == 99
+                left = [5, *range(100, 200)]
+                assert sorted(values.all_keys()) == left
+                assert [n for n in range(200) if values.get(n) is not None] == left
+                assert sorted(key for k in range(3) for key, _ in maps.items(k)) == left
+                assert [n for n in range(200) if maps.get(n % 3, n) is not None] == left
+
+    def test_what_was_forgotten_does_not_expire_again(self) -> None:
+        """Entries that were removed, cleared or discarded are not met when others expire."""
         with self._backends() as [backend]:
             values = backend.value_table("v", expires=True)
             maps = backend.map_table("m", expires=True)
-            for n in range(200):
+            for n in range(40):
                 values[n] = n
-                maps.put(n % 3, n, n)
-            values[5] = 1000
-            maps.put(2, 5, 1000)
-            for table in (values, maps):
-                gone = [table.expire(lambda value: value < 100, 10) for _ in range(400)]
-                assert max(gone) <= 10
-                assert sum(gone) == 99
-            assert sorted(values.all_keys()) == [5, *range(100, 200)]
-            assert sorted(key for k in range(3) for key, _ in maps.items(k)) == [
-                5,
-                *range(100, 200),
-            ]
+                maps.put(n % 4, n, n)
+            for n in range(0, 40, 4):
+                values.discard(n)
+                maps.remove(1, n + 1)
+            maps.clear(2)
+            backend.clear_key(3)
+            gone = [sum(table.expire(bool, 10) for _ in range(60)) for table in (values, maps)]
+            assert gone == [29, 9]  # 0 is not true: it does not expire, and was discarded
 
     def test_any_sequence_of_calls_is_that_of_a_dict(self) -> None:
         """Random calls on both kinds of tables answer as plain dicts do, also after restoring."""
