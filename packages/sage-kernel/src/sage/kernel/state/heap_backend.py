@@ -13,7 +13,7 @@ from __future__ import annotations
 import sys
 from collections import OrderedDict
 from collections.abc import Callable, Generator, Iterable, Iterator
-from itertools import islice
+from itertools import chain, islice, repeat
 from typing import Any
 
 from sage.common.errors import StateError
@@ -42,6 +42,9 @@ class _Words:
 
     def entries(self: Any) -> Iterator[_Item]:
         return ((key, None, value) for key, value in self.items())
+
+    def taken(self: Any, codec: StateCodec) -> Iterator[_Item]:
+        return zip(list(self), repeat(None), codec.all_detached(list(self.values())), strict=False)
 
     def add(self: Any, key: Any, map_key: Any, value: Any) -> None:
         self[key] = value
@@ -120,6 +123,16 @@ class _MapTable:
         for key, entries in self._maps.items():
             for map_key, value in entries.items():
                 yield key, map_key, value
+
+    def taken(self, codec: StateCodec) -> Iterator[_Item]:
+        """Return the entries as they are now, whatever happens to the table."""
+        taken = [
+            zip(
+                repeat(key), list(entries), codec.all_detached(list(entries.values())), strict=False
+            )
+            for key, entries in self._maps.items()
+        ]
+        return chain.from_iterable(taken)
 
     def add(self, key: Any, map_key: Any, value: Any) -> None:
         self.put(key, map_key, value)
@@ -215,14 +228,11 @@ class HeapBackend:
 
     def snapshot(self, groups: range = ALL_GROUPS) -> Generator[StateEntry, None, None]:
         """Return the entries of some key groups; values that can change are encoded now."""
-        taken = {}
-        for name, table in self._tables.items():
-            detached = self._codecs[name].detached
-            taken[name] = [(key, m, detached(value)) for key, m, value in table.entries()]
+        taken = {n: table.taken(self._codecs[n]) for n, table in self._tables.items()}
         return self._encoded(taken, groups)
 
     def _encoded(
-        self, taken: dict[str, list[_Item]], groups: range
+        self, taken: dict[str, Iterator[_Item]], groups: range
     ) -> Generator[StateEntry, None, None]:
         by_group: list[dict[str, list[_Item]]] = [{} for _ in range(KEY_GROUPS)]
         for name in list(taken):
