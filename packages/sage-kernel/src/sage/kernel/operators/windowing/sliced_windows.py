@@ -9,119 +9,28 @@ fell into last, since with records out of order it is mostly one of two. Whether
 asked only when its slice is not open: slices are closed exactly when their last window is.
 
 Invariant: a slice is open exactly as long as a window that it is part of has not ended.
-
-This is for windows without early firings and without allowed lateness, of counts, aggregates and,
-if they tumble, reductions; `live_windows` does everything else, and the same in these cases.
 """
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Callable
 from heapq import heappop, heappush
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
-from sage.kernel.operators.event_time import LiveEventTimeOperator, just_before
 from sage.kernel.operators.function_spec import LiveFunction
 from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.windowing.assigners import AlignedAssigner, Window
+from sage.kernel.operators.windowing.folds import Fold, LiveFoldedWindows
 from sage.kernel.operators.windowing.slice_merging import SliceMerger
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["AggregateFold", "CountFold", "Fold", "LiveSlicedWindows", "ReduceFold"]
+__all__ = ["LiveSlicedWindows"]
 
 MISSING: Any = object()
-_IMMUTABLE = frozenset({int, float, complex, bool, str, bytes, type(None)})
-
-
-class Fold(Protocol):
-    """How a slice's accumulators grow, as generated code, and what they come to."""
-
-    def write(self, loop: Loop, key: str, cells: str, get: str, new_key: list[str]) -> None:
-        """Write how the current value changes ``cells[key]``; ``get`` is ``cells.get``."""
-
-    def merge(self, accumulator: Any, other: Any) -> Any:
-        """Return both put together; both may be changed or returned."""
-
-    def begin(self, accumulator: Any) -> Any:
-        """Return an accumulator to merge, leaving this one as it is."""
-
-    def value(self, accumulator: Any) -> Any:
-        """Return what it stands for."""
-
-
-class CountFold:
-    """The number of records."""
-
-    def write(self, loop: Loop, key: str, cells: str, get: str, new_key: list[str]) -> None:
-        """``cells[k] = n + 1``."""
-        count = loop.fresh("n")
-        loop.line(f"{count} = {get}({key})")
-        loop.block(f"if {count} is None:", [*new_key, f"{count} = 0"])
-        loop.line(f"{cells}[{key}] = {count} + 1")
-
-    def merge(self, accumulator: int, other: int) -> int:
-        """Return the sum."""
-        return accumulator + other
-
-    def begin(self, accumulator: int) -> int:
-        """Return the number."""
-        return accumulator
-
-    def value(self, accumulator: int) -> int:
-        """Return the number."""
-        return accumulator
-
-
-class ReduceFold:
-    """The reduced record; not for windows of several slices."""
-
-    def __init__(self, function: Callable[[Any, Any], Any]) -> None:
-        self.merge = self._function = function
-
-    def write(self, loop: Loop, key: str, cells: str, get: str, new_key: list[str]) -> None:
-        """``cells[k] = f(cells[k], v)``, or ``v`` for a new key."""
-        before, reduce = loop.fresh("a"), loop.bind(self._function)
-        loop.line(f"{before} = {get}({key}, {loop.bind(MISSING, 'x')})")
-        loop.block(
-            f"if {before} is {loop.bind(MISSING, 'x')}:",
-            [*new_key, f"{cells}[{key}] = {loop.value}"],
-        )
-        loop.block("else:", [f"{cells}[{key}] = {reduce}({before}, {loop.value})"])
-
-    def begin(self, accumulator: Any) -> Any:
-        """Return the record."""
-        return accumulator
-
-    def value(self, accumulator: Any) -> Any:
-        """Return the record."""
-        return accumulator
-
-
-class AggregateFold:
-    """The accumulator of an `AggregateFunction`."""
-
-    def __init__(self, function: Any) -> None:
-        self._create, self._add = function.create, function.add
-        self.merge, self.value = function.merge, function.result
-
-    def write(self, loop: Loop, key: str, cells: str, get: str, new_key: list[str]) -> None:
-        """``cells[k] = add(cells[k] or create(), v)``."""
-        accumulator, missing = loop.fresh("a"), loop.bind(MISSING, "x")
-        loop.line(f"{accumulator} = {get}({key}, {missing})")
-        loop.block(
-            f"if {accumulator} is {missing}:",
-            [*new_key, f"{accumulator} = {loop.bind(self._create)}()"],
-        )
-        loop.line(f"{cells}[{key}] = {loop.bind(self._add)}({accumulator}, {loop.value})")
-
-    def begin(self, accumulator: Any) -> Any:
-        """Return a copy, if it could be changed: another window has it too."""
-        return accumulator if type(accumulator) in _IMMUTABLE else copy.deepcopy(accumulator)
 
 
 class _Slice:
@@ -137,7 +46,7 @@ class _Slice:
         self.cells: dict[Any, Any] = {}
 
 
-class LiveSlicedWindows(LiveEventTimeOperator):
+class LiveSlicedWindows(LiveFoldedWindows):
     """The open slices of one subtask.
 
     Args:
@@ -159,13 +68,10 @@ class LiveSlicedWindows(LiveEventTimeOperator):
         emit: Callable[[Any, Window, Any], Any] | None = None,
         with_key: bool = False,
     ) -> None:
-        super().__init__(operator, functions)
+        super().__init__(operator, functions, fold, emit=emit, with_key=with_key)
         assert assigner.steps is not None
         self._assigner = assigner
         self._steps = assigner.steps
-        self._fold = fold
-        self._emit = emit
-        self._with_key = with_key
         self._slices: dict[int, _Slice] = {}
         self._cells: dict[int, dict[Any, Any]] = {}
         self._numbers: list[int] = []  # a heap; slices that are gone are passed over
@@ -215,7 +121,7 @@ class LiveSlicedWindows(LiveEventTimeOperator):
                 cells = self._merger.cells_of(number)
             else:
                 cells = slices[number].cells
-            self._say(Window(assigner.start_of(number), end_s), cells)
+            self.say(Window(assigner.start_of(number), end_s), cells)
             self._next_window = number + 1
             if number in slices:
                 del slices[number], self._cells[number]
@@ -227,29 +133,17 @@ class LiveSlicedWindows(LiveEventTimeOperator):
             heappop(self._numbers)
         return self._numbers[0]
 
-    def _say(self, window: Window, cells: dict[Any, Any]) -> None:
-        """Emit what is in a window; what a user's function raises belongs to no record."""
-        value_of, emit = self._fold.value, self._emit
-        results: list[Any] = []
-        for key, accumulator in cells.items():
-            try:
-                value = value_of(accumulator)
-                if emit is not None:
-                    value = emit(key, window, value)
-            except Exception as error:
-                self.set_aside((key, window, accumulator), error)
-                continue
-            if value is not None:
-                results.append((key, value) if self._with_key and emit is None else value)
-        self.emit_all(results, just_before(window.end_s))
-
     def write(self, loop: Loop) -> None:
         """Write the fold, with the slices of the last two records at hand."""
         me, now, time = loop.bind(self, "e"), loop.riders["watermark"], loop.riders["time"]
         nowhere, find = loop.bind(self.nowhere, "o"), loop.bind(self.find, "f")
         here, other, start, end = (loop.fresh(hint) for hint in ("s", "s", "a", "z"))
         cells, get, count, due = (loop.fresh(hint) for hint in ("c", "g", "n", "d"))
-        found = loop.fresh("p")
+        found, open_slice = loop.fresh("p"), loop.bind(self._slices.get, "g")
+        step, offset = (
+            loop.bind(self._assigner.step_s, "b"),
+            loop.bind(self._assigner.start_at_s, "b"),
+        )
         settle = f"{here}.size += {count}; {count} = 0"
         turn = f"{start} = {here}.start_s; {end} = {here}.end_s; {cells} = {here}.cells"
         loop.at_start(f"{here} = {other} = {nowhere}; {count} = 0; {due} = {me}.due; {turn}")
@@ -270,15 +164,24 @@ class LiveSlicedWindows(LiveEventTimeOperator):
                 f"if {other}.start_s <= {time} < {other}.end_s:",
                 f"    {here}, {other} = {other}, {here}",
                 "else:",
-                f"    {found} = {find}({time}, {now})",
-                f"    if {found} is None:",
-                f"        {loop.bind(self.refuse_late, 'f')}({loop.value}, {time}, {now})",
-                "        continue",
+                f"    {found} = {open_slice}(({time} - {offset}) // {step})",
+                # What can be doubted (rounding, a slice that was merged) is for `find` to say.
+                f"    if {found} is None or {found}.end_s <= {now} "
+                f"or not {found}.start_s <= {time} < {found}.end_s:",
+                f"        {found} = {find}({time}, {now})",
+                f"        if {found} is None:",
+                f"            {loop.bind(self.refuse_late, 'f')}({loop.value}, {time}, {now})",
+                "            continue",
                 f"    {other}, {here}, {due} = {here}, {found}, {me}.due",
                 f"{turn}; {get} = {cells}.get",
             ],
         )
         plain, check = loop.bind(PLAIN_KEY_TYPES, "p"), loop.bind(check_key, "c")
         new_key = [f"if type({loop.key}) not in {plain}: {check}({loop.key})"]
-        self._fold.write(loop, loop.key, cells, get, new_key)
+        before, missing = loop.fresh("a"), loop.bind(MISSING, "x")
+        loop.line(f"{before} = {get}({loop.key}, {missing})")
+        first = f"{cells}[{loop.key}] = {self._fold.first_of(loop)}"
+        loop.block(f"if {before} is {missing}:", [*new_key, first])
+        grown = self._fold.with_one_more(loop, before)
+        loop.block("else:", [f"{cells}[{loop.key}] = {grown}"])
         loop.line(f"{count} += 1")

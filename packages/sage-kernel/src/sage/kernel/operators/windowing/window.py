@@ -35,6 +35,14 @@ from sage.kernel.operators.windowing.contents import (
     TopContents,
 )
 from sage.kernel.operators.windowing.endless_windows import EndlessWindows
+from sage.kernel.operators.windowing.folded_sessions import LiveFoldedSessions
+from sage.kernel.operators.windowing.folds import (
+    AggregateFold,
+    CountFold,
+    Fold,
+    LiveFoldedWindows,
+    ReduceFold,
+)
 from sage.kernel.operators.windowing.live_windows import LiveWindows
 from sage.kernel.operators.windowing.open_windows import OpenWindows
 from sage.kernel.operators.windowing.pane import WindowMode
@@ -45,13 +53,7 @@ from sage.kernel.operators.windowing.results import (
     Results,
 )
 from sage.kernel.operators.windowing.sessions import Sessions
-from sage.kernel.operators.windowing.sliced_windows import (
-    AggregateFold,
-    CountFold,
-    Fold,
-    LiveSlicedWindows,
-    ReduceFold,
-)
+from sage.kernel.operators.windowing.sliced_windows import LiveSlicedWindows
 from sage.kernel.operators.windowing.triggers import AfterWatermark, Trigger
 
 if TYPE_CHECKING:
@@ -161,7 +163,7 @@ class WindowOperator(EventTimeOperator):
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """As every operator that follows event time; without timestamps it is the beginning."""
-        if isinstance(live, LiveSlicedWindows):
+        if isinstance(live, LiveFoldedWindows):
             live.write(loop)
             return
         if "time" in loop.riders:
@@ -171,16 +173,41 @@ class WindowOperator(EventTimeOperator):
         untimed = loop.bind(live.add_untimed, "f")
         loop.line(f"{untimed}({loop.key}, {loop.value})")
 
-    def live(self, *, may_share: bool = True) -> LiveWindows | LiveSlicedWindows:
+    def live(self, *, may_share: bool = True) -> LiveWindows | LiveFoldedWindows:
         """Make the operator of one subtask, without open windows."""
         functions = [spec.live(may_share=may_share) for spec in self.specs]
+        return self._live_folded(functions) or self._live_in_general(functions)
+
+    def _live_folded(self, functions: list[LiveFunction]) -> LiveFoldedWindows | None:
+        """Return the fast path, if this is a case for it."""
+        fires_once = (
+            isinstance(self.trigger, AfterWatermark)
+            and self.trigger.early is None
+            and not self.allowed_lateness_s
+            and self.time == "event"
+        )
         fold = self._fold(functions)
-        if fold is not None and isinstance(self.assigner, AlignedAssigner):
-            emit = functions[-1].call if self.content.emit is not None else None
-            with_key = self.content.verb == "count"
-            return LiveSlicedWindows(
-                self, functions, self.assigner, fold, emit=emit, with_key=with_key
-            )
+        if not fires_once or fold is None:
+            return None
+        emit = functions[-1].call if self.content.emit is not None else None
+        how: Any = {"emit": emit, "with_key": self.content.verb == "count"}
+        if isinstance(self.assigner, SessionWindow):
+            return LiveFoldedSessions(self, functions, self.assigner, fold, **how)
+        steps = self.assigner.steps if isinstance(self.assigner, AlignedAssigner) else None
+        if steps is None or (steps > 1 and self.content.verb == "reduce"):
+            return None  # slices are put together by `merge`, which a reduction does not declare
+        assert isinstance(self.assigner, AlignedAssigner)
+        return LiveSlicedWindows(self, functions, self.assigner, fold, **how)
+
+    def _fold(self, functions: list[LiveFunction]) -> Fold | None:
+        if self.content.verb == "count":
+            return CountFold()
+        if self.content.verb == "aggregate":
+            owner: Any = functions[0].owner
+            return AggregateFold(owner)
+        return ReduceFold(functions[0].call) if self.content.verb == "reduce" else None
+
+    def _live_in_general(self, functions: list[LiveFunction]) -> LiveWindows:
         contents = self.content.contents(functions)
         full_at = self.assigner.size if isinstance(self.assigner, CountWindow) else None
         return LiveWindows(
@@ -194,25 +221,6 @@ class WindowOperator(EventTimeOperator):
             by_clock=self.time == "processing",
             full_at=full_at,
         )
-
-    def _fold(self, functions: list[LiveFunction]) -> Fold | None:
-        """Return how records are folded into slices, where that is all there is to do."""
-        fires_once = (
-            isinstance(self.trigger, AfterWatermark)
-            and self.trigger.early is None
-            and not self.allowed_lateness_s
-            and self.time == "event"
-        )
-        steps = self.assigner.steps if isinstance(self.assigner, AlignedAssigner) else None
-        if not fires_once or steps is None:
-            return None
-        if self.content.verb == "count":
-            return CountFold()
-        if self.content.verb == "aggregate":
-            return AggregateFold(functions[0].owner)
-        if self.content.verb == "reduce" and steps == 1:
-            return ReduceFold(functions[0].call)
-        return None
 
     def _open_windows(self, contents: Contents, full_at: int | None) -> OpenWindows:
         if isinstance(self.assigner, AlignedAssigner):

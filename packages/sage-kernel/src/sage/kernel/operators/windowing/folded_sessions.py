@@ -1,0 +1,182 @@
+"""Session windows that are folded as records come: the fast path.
+
+Nearly every record falls into the newest session of its key and at most makes it longer: that is a
+dict access and two comparisons in the loop. Everything else (a new session, a record that reaches
+over a session's start, sessions that meet) is in `join`. A session stands in a heap under the end
+that it had when it was put there, and is put back when that time comes and it has grown.
+
+Invariant: the sessions of a key do not overlap, and ``newest`` has the one that starts last.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from heapq import heappop, heappush, heapreplace
+from typing import TYPE_CHECKING, Any
+
+from sage.kernel.operators.function_spec import LiveFunction
+from sage.kernel.operators.operator import Operator
+from sage.kernel.operators.windowing.assigners import SessionWindow, Window
+from sage.kernel.operators.windowing.folds import Fold, LiveFoldedWindows
+from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+
+__all__ = ["LiveFoldedSessions"]
+
+
+class _Session:
+    """An open session; one that became part of another ends before all time."""
+
+    __slots__ = ("accumulator", "end_s", "key", "serial", "size", "start_s")
+
+    def __init__(
+        self, key: Any, serial: int, start_s: float, end_s: float, accumulator: Any
+    ) -> None:
+        self.key = key
+        self.serial = serial
+        self.start_s = start_s
+        self.end_s = end_s
+        self.accumulator = accumulator
+        self.size = 1
+
+
+class LiveFoldedSessions(LiveFoldedWindows):
+    """The open sessions of one subtask.
+
+    Args:
+        operator: The description.
+        functions: Its live functions.
+        assigner: Says the gap.
+        fold: What is made of records.
+        emit: Makes a record of key, window and value; None for the value itself.
+        with_key: Whether the value itself is given as ``(key, value)``.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        functions: list[LiveFunction],
+        assigner: SessionWindow,
+        fold: Fold,
+        *,
+        emit: Callable[[Any, Window, Any], Any] | None = None,
+        with_key: bool = False,
+    ) -> None:
+        super().__init__(operator, functions, fold, emit=emit, with_key=with_key)
+        self._assigner = assigner
+        self._newest: dict[Any, _Session] = {}
+        self._older: dict[Any, list[_Session]] = {}
+        self._ends: list[tuple[float, int, _Session]] = []
+        self._opened = 0
+
+    @property
+    def held(self) -> int:
+        """How many records are in open sessions."""
+        older = [session for sessions in list(self._older.values()) for session in list(sessions)]
+        return sum(session.size for session in [*list(self._newest.values()), *older])
+
+    def join(self, key: Any, record: Any, time: float, watermark: float) -> None:
+        """Put a record together with the sessions that it overlaps, or open one."""
+        end_s = self._assigner.end_after(time)
+        newest = self._newest.get(key)
+        if newest is not None and time < newest.end_s:
+            sessions = self._sessions_of(key)
+            met = [s for s in sessions if s.start_s < end_s and time < s.end_s]
+            if met:
+                self._join(key, record, time, end_s, sessions, met)
+                return
+        if end_s <= watermark:
+            self.refuse_late(record, time, watermark)
+            return
+        accumulator = self._fold.first(record)
+        if newest is None and type(key) not in PLAIN_KEY_TYPES:
+            check_key(key)
+        session = _Session(key, self._opened, time, end_s, accumulator)
+        self._opened += 1
+        heappush(self._ends, (end_s, session.serial, session))
+        self.due = self._ends[0][0]
+        if newest is None:
+            self._newest[key] = session
+        else:
+            self._keep(key, [*self._sessions_of(key), session])
+
+    def _join(
+        self,
+        key: Any,
+        record: Any,
+        time: float,
+        end_s: float,
+        sessions: list[_Session],
+        met: list[_Session],
+    ) -> None:
+        """Make one session of a record and those that it overlaps; none of them has ended."""
+        fold = self._fold
+        earlier = functools.reduce(fold.merge, [s.accumulator for s in met])
+        accumulator = fold.add(earlier, record)
+        session = min(met, key=lambda s: s.serial)
+        end_s = max(end_s, met[-1].end_s)
+        session.start_s, session.accumulator = min(time, met[0].start_s), accumulator
+        session.size = 1 + sum(s.size for s in met)
+        for other in met:
+            other.end_s = -math.inf
+        session.end_s = end_s
+        if len(met) > 1 or len(sessions) > 1:
+            self._keep(key, [session, *(s for s in sessions if s not in met)])
+
+    def fire(self, watermark: float) -> None:
+        """Emit the sessions that have ended, in the order of their ends."""
+        ends = self._ends
+        while ends and ends[0][0] <= watermark:
+            end_then, serial, session = ends[0]
+            if session.end_s > end_then:
+                heapreplace(ends, (session.end_s, serial, session))
+                continue
+            heappop(ends)
+            if session.end_s > -math.inf:
+                self._forget(session)
+                window = Window(session.start_s, session.end_s)
+                self.say(window, {session.key: session.accumulator})
+        self.due = ends[0][0] if ends else math.inf
+
+    def _sessions_of(self, key: Any) -> list[_Session]:
+        """Return the sessions of a key by start."""
+        newest = self._newest.get(key)
+        return [] if newest is None else [*self._older.get(key, ()), newest]
+
+    def _keep(self, key: Any, sessions: list[_Session]) -> None:
+        sessions.sort(key=lambda s: s.start_s)
+        self._newest[key] = sessions.pop()
+        if sessions:
+            self._older[key] = sessions
+        elif key in self._older:
+            del self._older[key]
+
+    def _forget(self, session: _Session) -> None:
+        if session.key in self._older:
+            others = [s for s in self._sessions_of(session.key) if s is not session]
+            self._keep(session.key, others)
+        else:
+            del self._newest[session.key]
+
+    def write(self, loop: Loop) -> None:
+        """Write the fold into the newest session, and ``join`` for what is not in it."""
+        me, now, time = loop.bind(self, "e"), loop.riders["watermark"], loop.riders["time"]
+        session, end = loop.fresh("s"), loop.fresh("z")
+        loop.block(f"if {now} >= {me}.due:", [f"{me}.advance({now})"])
+        loop.line(f"{session} = {loop.bind(self._newest.get, 'g')}({loop.key})")
+        grown = self._fold.with_one_more(loop, f"{session}.accumulator")
+        loop.block(
+            f"if {session} is not None and {session}.start_s <= {time} < {session}.end_s:",
+            [
+                f"{session}.accumulator = {grown}",
+                f"{session}.size += 1",
+                f"{end} = {time} + {loop.bind(self._assigner.gap_s, 'b')}",
+                f"if {end} > {session}.end_s: {session}.end_s = {end}",
+            ],
+        )
+        join = f"{loop.bind(self.join, 'f')}({loop.key}, {loop.value}, {time}, {now})"
+        loop.block("else:", [join])

@@ -1,0 +1,163 @@
+"""Windows that are folded as records come, in the generated loop: what the fast paths share.
+
+A *fold* is a content (`contents`) that grows by one record with one expression, which is written
+into the loop. The fast paths are for windows that fire once, at their end: `sliced_windows` for
+tumbling and sliding ones, `folded_sessions` for sessions. `live_windows` does everything else, and
+the same in these cases; whichever runs, results are the same.
+
+Fates are counted by window and not by key and window: a record counts as emitted when its last
+window has fired, also if ``emit`` gave None for its key.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from sage.kernel.operators.event_time import LiveEventTimeOperator, just_before
+from sage.kernel.operators.function_spec import LiveFunction
+from sage.kernel.operators.operator import Operator
+from sage.kernel.operators.windowing.assigners import Window
+from sage.kernel.operators.windowing.contents import (
+    AggregateContents,
+    CountContents,
+    ReduceContents,
+)
+
+if TYPE_CHECKING:
+    from sage.kernel.operators.loop import Loop
+
+__all__ = ["AggregateFold", "CountFold", "Fold", "LiveFoldedWindows", "ReduceFold"]
+
+_IMMUTABLE = frozenset({int, float, complex, bool, str, bytes, type(None)})
+
+
+class Fold(Protocol):
+    """How accumulators begin, grow and are put together."""
+
+    def first(self, record: Any) -> Any:
+        """Return the accumulator of one record."""
+
+    def add(self, content: Any, record: Any) -> Any:
+        """Return the accumulator with one more record."""
+
+    def merge(self, earlier: Any, later: Any) -> Any:
+        """Return both put together; both may be changed or returned."""
+
+    def begin(self, accumulator: Any) -> Any:
+        """Return an accumulator to merge, leaving this one as it is."""
+
+    def result(self, accumulator: Any) -> Any:
+        """Return what it stands for."""
+
+    def first_of(self, loop: Loop) -> str:
+        """Return the expression for `first` of the loop's current value."""
+
+    def with_one_more(self, loop: Loop, accumulator: str) -> str:
+        """Return the expression for `add` of the loop's current value."""
+
+
+class CountFold(CountContents):
+    """The number of records."""
+
+    def begin(self, accumulator: int) -> int:
+        """Return the number."""
+        return accumulator
+
+    result = begin
+
+    def first_of(self, loop: Loop) -> str:
+        """``1``."""
+        return "1"
+
+    def with_one_more(self, loop: Loop, accumulator: str) -> str:
+        """``n + 1``."""
+        return f"{accumulator} + 1"
+
+
+class ReduceFold(ReduceContents):
+    """The reduced record."""
+
+    def begin(self, accumulator: Any) -> Any:
+        """Return the record."""
+        return accumulator
+
+    result = begin
+
+    def first_of(self, loop: Loop) -> str:
+        """``v``."""
+        return loop.value
+
+    def with_one_more(self, loop: Loop, accumulator: str) -> str:
+        """``f(a, v)``."""
+        return f"{loop.bind(self.add)}({accumulator}, {loop.value})"
+
+
+class AggregateFold(AggregateContents):
+    """The accumulator of an `AggregateFunction`."""
+
+    def begin(self, accumulator: Any) -> Any:
+        """Return a copy, if it could be changed: another window has it too."""
+        return accumulator if type(accumulator) in _IMMUTABLE else copy.deepcopy(accumulator)
+
+    def result(self, accumulator: Any) -> Any:
+        """Return the function's result."""
+        return self._result(accumulator)
+
+    def first_of(self, loop: Loop) -> str:
+        """``add(create(), v)``."""
+        return f"{loop.bind(self.add)}({loop.bind(self._create)}(), {loop.value})"
+
+    def with_one_more(self, loop: Loop, accumulator: str) -> str:
+        """``add(a, v)``."""
+        return f"{loop.bind(self.add)}({accumulator}, {loop.value})"
+
+
+class LiveFoldedWindows(LiveEventTimeOperator):
+    """Base of the fast paths: what they say when a window ends.
+
+    Args:
+        operator: The description.
+        functions: Its live functions.
+        fold: What is made of records.
+        emit: Makes a record of key, window and value; None for the value itself.
+        with_key: Whether the value itself is given as ``(key, value)``.
+    """
+
+    def __init__(
+        self,
+        operator: Operator,
+        functions: list[LiveFunction],
+        fold: Fold,
+        *,
+        emit: Callable[[Any, Window, Any], Any] | None = None,
+        with_key: bool = False,
+    ) -> None:
+        super().__init__(operator, functions)
+        self._fold = fold
+        self._emit = emit
+        self._with_key = with_key
+
+    def write(self, loop: Loop) -> None:
+        """Write how one record is folded."""
+        raise NotImplementedError
+
+    def say(self, window: Window, cells: Mapping[Any, Any]) -> None:
+        """Emit what is in a window; what a user's function raises belongs to no record."""
+        value_of, emit = self._fold.result, self._emit
+        results: list[Any] = []
+        for key, accumulator in cells.items():
+            try:
+                value = value_of(accumulator)
+                if emit is not None:
+                    value = emit(key, window, value)
+                elif self._with_key:
+                    value = (key, value)
+            except Exception as error:
+                self.set_aside((key, window, accumulator), error)
+                continue
+            if value is not None:
+                results.append(value)
+        if results:
+            self.emit_all(results, just_before(window.end_s))
