@@ -23,6 +23,7 @@ from sage.kernel import (
     ProcessFunction,
     ReduceFunction,
     SourceFunction,
+    TumblingWindow,
 )
 from sage.kernel.operators.gather import Gathered
 
@@ -177,6 +178,29 @@ def test_joins() -> None:
     assert_type(left.join(left, Pair), DataStream[bytes])
     assert_type(left.join(left, lambda a, b: len(a) + len(b)), DataStream[int])
     assert len(left.join(right).collect()) == 2
+
+
+def test_joins_in_event_time() -> None:
+    """As joins; a temporal join always has its left record, and deduplication keeps the type."""
+    left = words.assign_timestamps(len).key_by(len)
+    right = words.assign_timestamps(len).map(str.encode).key_by(len)
+    window = TumblingWindow(10)
+    assert_type(left.interval_join(right, -1, 1), DataStream[tuple[str, bytes]])
+    assert_type(
+        left.interval_join(right, -1, 1, how="full"), DataStream[tuple[str | None, bytes | None]]
+    )
+    assert_type(left.interval_join(left, -1, 1, Pair), DataStream[bytes])
+    assert_type(left.window_join(right, window), DataStream[tuple[str, bytes]])
+    assert_type(
+        left.window_join(right, window, how="left"), DataStream[tuple[str | None, bytes | None]]
+    )
+    assert_type(left.window_join(left, window, lambda a, b: len(a) + len(b)), DataStream[int])
+    assert_type(left.temporal_join(right), DataStream[tuple[str, bytes]])
+    assert_type(left.temporal_join(right, how="left"), DataStream[tuple[str, bytes | None]])
+    assert_type(left.temporal_join(left, Pair()), DataStream[bytes])
+    assert_type(left.deduplicate(), DataStream[str])
+    assert_type(left.deduplicate(within_s=5), DataStream[str])
+    assert len(left.interval_join(right, -1, 1).collect()) == 2
 
 
 def test_branches() -> None:
