@@ -9,6 +9,7 @@ Layout:
     backend         the protocol of what keeps state: tables, snapshots by key group
     heap_backend    in memory
     sqlite_backend  on disk
+    sqlite_rows     how keys and values are written in its rows
     sqlite_table    its tables, with their write-behind cache
     sqlite_snapshot its snapshots
     keyed_state     what an operator holds: the current key, and a handle for each descriptor

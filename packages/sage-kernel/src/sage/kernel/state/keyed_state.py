@@ -43,7 +43,7 @@ from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 from sage.kernel.state.own_classes import OwnClasses
 from sage.kernel.state.ttl import ExpiringListHandle, ExpiringMapHandle, ExpiringValueHandle
 
-__all__ = ["KeyedState", "StateSchema"]
+__all__ = ["NO_KEY", "KeyedState", "StateSchema"]
 
 T = TypeVar("T")
 K = TypeVar("K")
@@ -94,7 +94,8 @@ class KeyedState:
         event_time: Whether the stream has timestamps; without, state in event time is refused.
 
     Attributes:
-        current_key: The key that is being processed; may be assigned where it has been checked.
+        current_key: The key that is being processed; may be assigned where it has been checked,
+            and is `NO_KEY` where there is none.
         timestamp_s: Timestamp of the record or timer that is being processed; the operator keeps
             it right where `expires` is true.
         watermark_s: How far event time has come, likewise.

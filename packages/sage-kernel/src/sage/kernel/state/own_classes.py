@@ -63,7 +63,7 @@ class OwnClasses:
                     f"the class {cls.__qualname__} is defined inside a function and could not be "
                     "found again",
                     cls.__qualname__,
-                    "define it at the top level of a module, or declare it as a class of the job",
+                    "define it at the top level of a module",
                 )
             self._known[name] = cls
         return name

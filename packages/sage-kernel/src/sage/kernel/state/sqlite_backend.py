@@ -25,13 +25,9 @@ from sage.common.errors import StateError, StorageError
 from sage.kernel.state.backend import ALL_GROUPS, StateEntry
 from sage.kernel.state.codec import StateCodec
 from sage.kernel.state.own_classes import OwnClasses
+from sage.kernel.state.sqlite_rows import StateRows, storage_error
 from sage.kernel.state.sqlite_snapshot import SnapshotOfState
-from sage.kernel.state.sqlite_table import (
-    SqliteMapTable,
-    SqliteValueTable,
-    StateRows,
-    storage_error,
-)
+from sage.kernel.state.sqlite_table import SqliteMapTable, SqliteValueTable
 
 __all__ = ["SqliteBackend"]
 

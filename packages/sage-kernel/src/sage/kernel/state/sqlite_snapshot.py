@@ -8,7 +8,7 @@ from typing import Any
 
 from sage.kernel.state.backend import StateEntry
 from sage.kernel.state.key_group import KEY_GROUPS
-from sage.kernel.state.sqlite_table import ABSENT, StateRows
+from sage.kernel.state.sqlite_rows import ABSENT, StateRows
 
 __all__ = ["SnapshotOfState"]
 

@@ -11,157 +11,20 @@ Invariant: an entry's value is the one in ``dirty``, else the one in ``clean``, 
 
 from __future__ import annotations
 
-import sqlite3
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from typing import Any
 
-from sage.common.errors import StorageError
 from sage.kernel.state.backend import StateEntry
-from sage.kernel.state.codec import StateCodec
-from sage.kernel.state.key_group import key_group
-from sage.kernel.state.stored_key import canonical_key
+from sage.kernel.state.sqlite_rows import ABSENT, BEFORE_ALL, Entry, StateRows
 
-__all__ = ["ABSENT", "SqliteMapTable", "SqliteValueTable", "StateRows", "storage_error"]
+__all__ = ["SqliteMapTable", "SqliteValueTable"]
 
 _FIRST_ENTRIES = 1024  # until the size of a value is known
 _ENTRY_OVERHEAD_BYTES = 400  # two dict slots, a key and a small value as Python objects
 _PAGE_ROWS = 512
 _WRITE_ENTRIES = 1024  # at once: some ten milliseconds
 _UNKNOWN: Any = object()
-ABSENT: Any = object()  # the value of what has been removed
-_NO_MAP_KEY = b""
-_Place = tuple[int, bytes, bytes]  # key group, canonical key, canonical map key
-_Entry = tuple[Any, Any, Any]  # key, map key, value
-
-
-class StateRows:
-    """The rows of one state: (group, key, map key) to value, in that order on disk."""
-
-    def __init__(
-        self, connection: sqlite3.Connection, table: str, codec: StateCodec, is_map: bool
-    ) -> None:
-        self.connection, self.table, self.codec, self.is_map = connection, table, codec, is_map
-        self.mean_bytes = 0.0
-        connection.execute(
-            f"CREATE TABLE {table} (grp INTEGER, key BLOB, map_key BLOB, exact BLOB, "
-            "value BLOB NOT NULL, PRIMARY KEY (grp, key, map_key)) WITHOUT ROWID"
-        )
-        at = "grp = ? AND key = ? AND map_key = ?"
-        self._select = f"SELECT value FROM {table} WHERE {at}"
-        self._select_map = f"SELECT map_key, exact, value FROM {table} WHERE grp = ? AND key = ?"
-        self._delete = f"DELETE FROM {table} WHERE {at}"
-        self._delete_map = f"DELETE FROM {table} WHERE grp = ? AND key = ?"
-        # The first of equal keys keeps its type, as in a dict.
-        self._upsert = (
-            f"INSERT INTO {table} VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT DO UPDATE SET value = excluded.value"
-        )
-        self._page = (
-            f"SELECT grp, key, map_key, exact, value FROM {table} "
-            "WHERE (grp, key, map_key) > (?, ?, ?) ORDER BY grp, key, map_key LIMIT ?"
-        )
-
-    def place(self, key: Any, map_key: Any) -> _Place:
-        """Return where an entry is."""
-        stored = self.codec.encode(canonical_key(map_key)) if self.is_map else _NO_MAP_KEY
-        return key_group(key), self.codec.encode(canonical_key(key)), stored
-
-    def load(self, key: Any, map_key: Any = None) -> Any:
-        """Return the value of an entry, or ``ABSENT``."""
-        row = self.run(self._select, self.place(key, map_key)).fetchone()
-        return ABSENT if row is None else self.codec.decode(row[0])
-
-    def load_map(self, key: Any) -> dict[Any, Any]:
-        """Return the entries of a key."""
-        found = self.run(self._select_map, self.place(key, None)[:2])
-        decode = self.codec.decode
-        return {
-            decode(exact)[1] if exact is not None else decode(map_key): decode(value)
-            for map_key, exact, value in found
-        }
-
-    def store(self, entries: Iterable[_Entry]) -> None:
-        """Write entries, and remove those whose value is ``ABSENT``."""
-        rows, gone, size, encode = [], [], 0, self.codec.encode
-        for key, map_key, value in entries:
-            place = self.place(key, map_key)
-            if value is ABSENT:
-                gone.append(place)
-                continue
-            stored = encode(value)
-            size += len(stored) + len(place[1]) + len(place[2])
-            rows.append((*place, self.exact(key, map_key), stored))
-        if rows:
-            self.mean_bytes = size / len(rows)
-        self.write(rows)
-        self.run_many(self._delete, gone)
-
-    def exact(self, key: Any, map_key: Any) -> bytes | None:
-        """Return the keys themselves where their canonical forms differ."""
-        if canonical_key(key) is key and canonical_key(map_key) is map_key:
-            return None
-        return self.codec.encode([key, map_key])
-
-    def write(self, rows: list[tuple[Any, ...]]) -> None:
-        """Write rows, in the order of the B-tree."""
-        rows.sort(key=_by_place)
-        self.run_many(self._upsert, rows)
-
-    def remove(self, places: Iterable[_Place]) -> None:
-        """Remove rows."""
-        self.run_many(self._delete, places)
-
-    def remove_map(self, key: Any) -> None:
-        """Remove all rows of a key."""
-        self.run(self._delete_map, self.place(key, None)[:2])
-
-    def count(self) -> int:
-        """Return how many rows there are."""
-        count: int = self.run(f"SELECT count(*) FROM {self.table}").fetchone()[0]
-        return count
-
-    def page(self, after: _Place, limit: int = _PAGE_ROWS) -> list[Any]:
-        """Return the rows behind a place, in order."""
-        return self.run(self._page, (*after, limit)).fetchall()
-
-    def keys_of(self, row: Any) -> tuple[Any, Any]:
-        """Return key and map key of a row."""
-        _, key, map_key, exact, _ = row
-        if exact is not None:
-            key, map_key = self.codec.decode(exact)
-            return key, map_key
-        decode = self.codec.decode
-        return decode(key), decode(map_key) if self.is_map else None
-
-    def run(self, statement: str, arguments: Iterable[Any] = ()) -> sqlite3.Cursor:
-        """Run a statement."""
-        try:
-            return self.connection.execute(statement, tuple(arguments))
-        except sqlite3.Error as error:
-            raise storage_error(error) from error
-
-    def run_many(self, statement: str, rows: Iterable[Any]) -> None:
-        """Run a statement for each row."""
-        try:
-            self.connection.executemany(statement, rows)
-        except sqlite3.Error as error:
-            raise storage_error(error) from error
-
-
-_START: _Place = (-1, b"", b"")
-
-
-def _by_place(row: tuple[Any, ...]) -> tuple[Any, ...]:
-    return row[:3]
-
-
-def storage_error(error: sqlite3.Error) -> StorageError:
-    """Return the error that says what SQLite said."""
-    return StorageError(
-        f"state on disk cannot be read or written: {error}",
-        hint="the disk may be full, or the folder of the state gone",
-    )
 
 
 class _Table:
@@ -172,14 +35,14 @@ class _Table:
         self._cache_bytes = cache_bytes
         self._commit = commit
         self._limit = min(_FIRST_ENTRIES, self._room(0.0))
-        self._cursor = _START
+        self._cursor = BEFORE_ALL
 
     def _room(self, value_bytes: float) -> int:
         """Return how many entries of that size a dict may have."""
         each = _ENTRY_OVERHEAD_BYTES + 3 * value_bytes
         return max(1, int(self._cache_bytes / (2 * each)))
 
-    def _write(self, entries: list[_Entry]) -> None:
+    def _write(self, entries: list[Entry]) -> None:
         """Write entries, and set how many there may be by the size of these."""
         self.rows.store(entries)
         self._commit()
@@ -189,11 +52,11 @@ class _Table:
         """Write what is dirty."""
         raise NotImplementedError
 
-    def _dirty_entries(self) -> Iterator[_Entry]:
+    def _dirty_entries(self) -> Iterator[Entry]:
         """Yield what is dirty."""
         raise NotImplementedError
 
-    def pending(self) -> list[_Entry]:
+    def pending(self) -> list[Entry]:
         """Return what is not on disk yet, detached; what was removed is `ABSENT`."""
         detached = self.rows.codec.detached
         return [
@@ -211,8 +74,8 @@ class _Table:
 
     def all_keys(self) -> Iterator[Any]:
         self.flush()
-        after, last = _START, None
-        while page := self.rows.page(after):
+        after, last = BEFORE_ALL, None
+        while page := self.rows.page(after, _PAGE_ROWS):
             for row in page:
                 if row[:2] != last:
                     last = row[:2]
@@ -224,10 +87,10 @@ class _Table:
         return self.rows.count()
 
     def expire(self, is_expired: Callable[[Any], bool], limit: int) -> int:
-        if self._cursor == _START:
+        if self._cursor == BEFORE_ALL:
             self.flush()
         page = self.rows.page(self._cursor, limit)
-        self._cursor = page[-1][:3] if len(page) == limit else _START
+        self._cursor = page[-1][:3] if len(page) == limit else BEFORE_ALL
         decode = self.rows.codec.decode
         gone = [row for row in page if is_expired(decode(row[4]))]
         for row in gone:
@@ -293,7 +156,7 @@ class SqliteValueTable(_Table):
             self._clean[key] = value
             del self._dirty[key]
 
-    def _dirty_entries(self) -> Iterator[_Entry]:
+    def _dirty_entries(self) -> Iterator[Entry]:
         return ((key, None, value) for key, value in self._dirty.items())
 
     def forget(self) -> None:
@@ -363,7 +226,7 @@ class SqliteMapTable(_Table):
             self._write_oldest(self._unwritten)
 
     def _write_oldest(self, count: int) -> None:
-        oldest: list[_Entry] = []
+        oldest: list[Entry] = []
         for key in list(islice(self._dirty, count)):
             entries = self._dirty[key]
             taken = dict(islice(entries.items(), count - len(oldest)))
@@ -382,7 +245,7 @@ class SqliteMapTable(_Table):
         if self._known > self._limit:
             self.forget()
 
-    def _dirty_entries(self) -> Iterator[_Entry]:
+    def _dirty_entries(self) -> Iterator[Entry]:
         for key, entries in self._dirty.items():
             for map_key, value in entries.items():
                 yield key, map_key, value

@@ -15,6 +15,7 @@ from __future__ import annotations
 import random
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, TypeVar
@@ -166,6 +167,21 @@ class StateBackendConformance(ABC):
             assert again.get("mutable") == [1, 2]
             assert again.get("new", "absent") == "absent"
             assert sorted(again_maps.items(3)) == [(n, n) for n in range(3, 300, 7)]
+
+    def test_a_snapshot_can_be_read_by_another_thread(self) -> None:
+        """A thread that writes checkpoints reads a snapshot while the state is used."""
+        with self._backends() as [backend], ThreadPoolExecutor(1) as checkpointer:
+            values, maps = backend.value_table("v"), backend.map_table("m")
+            for n in range(2000):
+                values[n] = (n, [n])
+                maps.put(n % 5, n, n)
+            reading = checkpointer.submit(list, backend.snapshot())
+            for n in range(2000):
+                values[n] = (n, [-1])
+                values.get(n // 2)[1].append(-1)
+                maps.remove(n % 5, n)
+            read = {_decoded(e.key): _decoded(e.value) for e in reading.result() if e.state == "v"}
+            assert read == {n: (n, [n]) for n in range(2000)}
 
     def test_a_snapshot_goes_by_key_group(self) -> None:
         """Entries come in the order of their groups; a range of groups gives those and no other."""
