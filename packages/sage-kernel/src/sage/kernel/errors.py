@@ -141,18 +141,18 @@ class KeyRefusedError(SageError):
 
 
 class TimestampError(SageError):
-    """A timestamp is no finite number of seconds.
+    """A timestamp, or a watermark of one's own, is no finite number of seconds.
 
     Attributes:
-        timestamp: What the timestamp function returned.
+        timestamp: What the function returned.
     """
 
     code = "timestamp-refused"
 
-    def __init__(self, timestamp: Any) -> None:
+    def __init__(self, timestamp: Any, *, what: str = "a timestamp") -> None:
         self.timestamp = timestamp
         super().__init__(
-            f"a timestamp must be a finite number of seconds, got {timestamp!r:.80}",
+            f"{what} must be a finite number of seconds, got {timestamp!r:.80}",
             hint="return record.when.timestamp() for a datetime; divide milliseconds by 1000",
         )
 

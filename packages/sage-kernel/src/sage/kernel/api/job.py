@@ -152,14 +152,17 @@ class Job:
 
         For each operator that set records aside, a new job runs the pipeline from that operator on:
         with fresh functions, so keyed state starts empty, and into the same sinks. Records that
-        fail again become dead letters of this job again.
+        fail again become dead letters of this job again. Where timestamps are needed they are
+        assigned again. What was no record of the operator's input, such as a timer that failed,
+        stays a dead letter.
 
         Returns:
             How each of these jobs ended, in the order of the plan.
 
         Raises:
             JobError: if the job still runs; wait for its end first.
-            GraphError: if an operator with several inputs set a record aside.
+            GraphError: if an operator with several inputs set a record aside, or timestamps cannot
+                be had again.
         """
         from sage.kernel.graph.rewriting import replayed
 
@@ -167,7 +170,7 @@ class Job:
             raise JobError(f"job {self.name!r} is {self.status}; wait() for its end, then replay")
         graph = self._run.graph.stream_graph
         by_operator: dict[str, list[DeadLetter]] = {}
-        for letter in self._run.dead_letters:
+        for letter in (each for each in self._run.dead_letters if each.is_input):
             by_operator.setdefault(letter.uid, []).append(letter)
         # Every plan before the first job, so that one that cannot be made costs no letter.
         plans = [

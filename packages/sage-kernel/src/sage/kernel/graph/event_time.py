@@ -9,9 +9,9 @@ from __future__ import annotations
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.graph.transformation import Edge, Transformation
 
-__all__ = ["EventTime"]
+__all__ = ["ASSIGNS", "EventTime"]
 
-_ASSIGNS = ("assign_timestamps", "processing_time")
+ASSIGNS = ("assign_timestamps", "processing_time")
 
 
 class EventTime:
@@ -24,7 +24,7 @@ class EventTime:
     def __init__(self, graph: StreamGraph) -> None:
         self._timed: set[str] = set()
         for transformation in graph:
-            if transformation.operator.kind in _ASSIGNS or self.reaches(transformation):
+            if transformation.operator.kind in ASSIGNS or self.reaches(transformation):
                 self._timed.add(transformation.uid)
         self._wanting: set[str] = set()
         for transformation in reversed(graph.transformations):
@@ -54,7 +54,7 @@ class EventTime:
 
     def _note_wanted(self, graph: StreamGraph, transformation: Transformation) -> None:
         operator = transformation.operator
-        if operator.kind in _ASSIGNS or not self.reaches(transformation):
+        if operator.kind in ASSIGNS or not self.reaches(transformation):
             return  # what comes in is replaced, or cannot be used
         consumers = graph.consumers(transformation.uid)
         if (

@@ -92,6 +92,8 @@ class OperatorMetrics:
         rate_per_s: Records that came in for each second of the job.
         recent_rate_per_s: The same since the metrics were asked for before.
         latency: Times of sampled records in it, in seconds, or None without ``sample_trace``.
+        watermark_s: How far event time has come behind it, in the slowest subtask; None where
+            nothing is known of event time (yet).
     """
 
     uid: str
@@ -117,6 +119,7 @@ class OperatorMetrics:
     recent_rate_per_s: float = 0.0
     custom: dict[str, int] = field(default_factory=dict)
     latency: Histogram | None = None
+    watermark_s: float | None = None
 
     @property
     def records_in(self) -> int:

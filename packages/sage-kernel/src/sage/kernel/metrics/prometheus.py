@@ -144,6 +144,16 @@ def _of_operators(metrics: JobMetrics) -> Iterator[Metric]:
         "state",
         lambda o: {state: getattr(o, field) for state, field in _STATES.items()},
     )
+    watermark = GaugeMetricFamily(
+        "sage_operator_watermark_seconds",
+        "How far event time has come behind it, in seconds since the epoch.",
+        labels=["job", "operator", "subtask"],
+    )
+    for at, operator in rows:
+        if operator.watermark_s is not None:
+            watermark.add_metric(at, operator.watermark_s)
+    if watermark.samples:
+        yield watermark
     latency = HistogramMetricFamily(
         "sage_operator_latency_seconds",
         "Time of sampled records in the operator.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -129,7 +130,7 @@ _RETURNING = ("map", "map_async", "comap")
 
 
 def subtask_metrics(
-    chain: Iterable[tuple[str, str, str, bool, OperatorStatistics, bool, int]],
+    chain: Iterable[tuple[str, str, str, bool, OperatorStatistics, bool, int, float]],
     subtask: int,
     busy_s: float,
     idle_s: float = 0.0,
@@ -139,7 +140,8 @@ def subtask_metrics(
 
     Args:
         chain: For each operator, in order: uid, name, kind, whether it is one to one, its counts,
-            whether it is the first of its loop, and how many records it holds.
+            whether it is the first of its loop, how many records it holds, and how far event time
+            has come behind it.
         subtask: Which subtask.
         busy_s: Time in which the task worked.
         idle_s: Time in which it waited for input.
@@ -147,7 +149,7 @@ def subtask_metrics(
     """
     derived = []
     sent_before = 0
-    for uid, name, kind, one_to_one, counts, is_first, kept in chain:
+    for uid, name, kind, one_to_one, counts, is_first, kept, watermark in chain:
         received = counts.entered if is_first else sent_before
         lost = counts.filtered + counts.late + counts.skipped + counts.dead_lettered + counts.failed
         if kind == "source":
@@ -182,6 +184,7 @@ def subtask_metrics(
                 blocked_s=blocked_s,
                 custom=dict(counts.custom),
                 latency=counts.latency,
+                watermark_s=watermark if math.isfinite(watermark) else None,
             )
         )
         sent_before = sent
@@ -225,6 +228,7 @@ def _sum(group: list[OperatorMetrics]) -> OperatorMetrics:
         for name, count in metrics.custom.items():
             custom[name] = custom.get(name, 0) + count
     latencies = [m.latency for m in group if m.latency is not None]
+    watermarks = [m.watermark_s for m in group if m.watermark_s is not None]
     return OperatorMetrics(
         uid=first.uid,
         name=first.name,
@@ -232,6 +236,7 @@ def _sum(group: list[OperatorMetrics]) -> OperatorMetrics:
         subtask=None,
         custom=custom,
         latency=Histogram.sum(latencies) if latencies else None,
+        watermark_s=min(watermarks) if len(watermarks) == len(group) else None,
         **totals,
     )
 

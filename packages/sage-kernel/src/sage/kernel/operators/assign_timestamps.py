@@ -66,10 +66,13 @@ class LiveTimestamps(LiveOperator):
         self._active_s = self.clock()
 
     def worked(self) -> None:
-        """A batch has come."""
-        if self._idle_timeout_s is not None:
-            self._active_s = self.clock()
-            self.idle = False
+        """Records have come."""
+        self._active_s = self.clock()
+        self.idle = False
+
+    def is_idle(self, idle: bool) -> bool:
+        """Return whether it is, whatever those before it are."""
+        return self.idle
 
     def forwarded(self, watermark: float) -> float:
         """Return its own watermark, whatever came in; the end of the input is the end of time."""
@@ -153,14 +156,13 @@ class AssignTimestampsOperator(Operator):
         highest, watermark = loop.fresh("h"), loop.fresh("w")
         loop.at_start(f"{highest} = {me}.highest; {watermark} = {me}.watermark")
         loop.at_end(f"{me}.highest = {highest}; {me}.watermark = {watermark}")
-        if self.idle_timeout_s is not None:
-            loop.at_end(f"{me}.worked()")
         time = applied(loop, live.functions[0], self.inline, "t")
-        bound = loop.bind(self.max_out_of_orderness_s, "b")
         rises = [f"if {time} == {loop.bind(END_OF_TIME, 'i')}: {refuse}({time})"]
-        rises.append(f"{highest} = {time}")
         if live.generator is None:
-            rises.append(f"{watermark} = {time} - {bound}")
+            bound = self.max_out_of_orderness_s  # without one, ints of any size stay exact
+            less = f" - {loop.bind(bound, 'b')}" if bound else ""
+            rises.append(f"{watermark} = {time}{less}")
+        rises.append(f"{highest} = {time}")
         # Comparing is the check: what is no number cannot be compared, and NaN is neither.
         loop.block(
             "try:",
@@ -170,14 +172,19 @@ class AssignTimestampsOperator(Operator):
                 f"elif not {time} > {loop.bind(START_OF_TIME, 'i')}: {refuse}({time})",
             ],
         )
-        loop.block("except TypeError:", [f"{refuse}({time})"])
-        if live.generator is not None:
-            told = loop.fresh("g")
-            loop.line(f"{told} = {loop.bind(live.generator.on_event)}({loop.value}, {time})")
-            loop.block(
-                f"if {told} is not None and {told} > {watermark}:", [f"{watermark} = {told}"]
-            )
-        loop.riders["time"], loop.riders["watermark"] = time, watermark
+        loop.block("except (TypeError, OverflowError):", [f"{refuse}({time})"])
+        beside = watermark
+        if live.generator is not None:  # it says what holds behind the record
+            beside, told = loop.fresh("w"), loop.bind(live.generator.on_event)
+            loop.line(f"{beside} = {watermark}")
+            risen = f"{loop.bind(_risen)}({told}({loop.value}, {time}), {watermark})"
+            loop.line(f"{watermark} = {risen}")
+        if self.idle_timeout_s is not None:
+            came = loop.fresh("c")
+            loop.at_start(f"{came} = False")
+            loop.line(f"{came} = True")
+            loop.at_end(f"if {came}: {me}.worked()")
+        loop.riders["time"], loop.riders["watermark"] = time, beside
 
 
 @dataclass(frozen=True)
@@ -231,3 +238,16 @@ class LiveProcessingTime(LiveOperator):
 
 def _refuse(time: Any) -> None:
     raise TimestampError(time)
+
+
+def _risen(told: Any, watermark: float) -> float:
+    """Return the watermark after a generator has said ``told``; it does not regress."""
+    if told is None or told == START_OF_TIME:
+        return watermark
+    try:
+        finite = math.isfinite(told)
+    except (TypeError, OverflowError):
+        finite = False
+    if not finite:
+        raise TimestampError(told, what="a watermark")
+    return told if told > watermark else watermark

@@ -1,8 +1,8 @@
 """What operators that follow event time share: a point in time, and results of their own.
 
 Two riders go beside each record of a stream with timestamps: its ``time``, and the ``watermark`` of
-its split, this record included. So an operator knows exactly how far event time has come when a record
-arrives, however batches fall.
+its split, this record included. So an operator knows exactly how far event time has come when a
+record arrives, however batches fall.
 
 Such an operator keeps records and says something when the watermark passes what it waits for, which
 has nothing to do with the record that is being worked off. Therefore it ends its loop: its results
@@ -51,8 +51,9 @@ class LiveEventTimeOperator(LiveOperator):
         out: Its results; the deployment sets it before the loop is written.
         due: The watermark at which `fire` has something to say; infinite if nothing waits.
         watermark: How far event time has come for those behind it.
-        refuse: Does what the error policy says with something that failed and is no input record,
-            after so many attempts; returns whether to try again (0 attempts: it cannot be).
+        refuse: Does what the error policy says with something that failed and is no input record.
+        tries_again: Whether the policy says to try something again that failed with an error, after
+            so many attempts; it waits as long as the policy says.
         relieve: Sends on what waits in ``out``, in the middle of a batch.
         most_waiting: So many results may wait there.
     """
@@ -61,7 +62,8 @@ class LiveEventTimeOperator(LiveOperator):
         super().__init__(operator, functions)
         self.due = END_OF_TIME
         self.watermark = START_OF_TIME
-        self.refuse: Callable[[Any, Exception, int], bool] = _raise
+        self.refuse: Callable[..., None] = _raise
+        self.tries_again: Callable[[Exception, int], bool] = _never
         self.relieve: Callable[[], None] = _nothing
         self.most_waiting = 1024
 
@@ -136,7 +138,7 @@ class LiveEventTimeOperator(LiveOperator):
 
     def set_aside(self, record: Any, error: Exception) -> None:
         """Do what the error policy says with a result that could not be made."""
-        self.refuse(record, error, 0)
+        self.refuse(record, error)
 
 
 @dataclass(frozen=True)
@@ -164,8 +166,12 @@ def refuse_behind_watermark(loop: Loop, live: LiveOperator) -> None:
     loop.block(f"if {time} < {now}:", [f"{loop.count('late')} += 1", *told, "continue"])
 
 
-def _raise(record: Any, error: Exception, attempts: int) -> bool:
+def _raise(record: Any, error: Exception) -> None:
     raise error
+
+
+def _never(error: Exception, attempts: int) -> bool:
+    return False
 
 
 def _nothing() -> None:

@@ -22,7 +22,9 @@ from sage.kernel.operators.operator import LiveOperator, Operator, with_rider
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["KeyByOperator", "SingleKeyOperator"]
+__all__ = ["GIVE_KEYS", "KeyByOperator", "SingleKeyOperator"]
+
+GIVE_KEYS = ("key_by", "single_key")  # the kinds behind which every record has a key
 
 
 @dataclass(frozen=True)

@@ -42,7 +42,7 @@ from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
 from sage.kernel.operators.operator import LiveOperator, Operator
 from sage.kernel.operators.side_output import ProcessContext
 from sage.kernel.time.timer import TimerQueue
-from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME
+from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME, happening_at
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
@@ -144,6 +144,8 @@ class LiveKeyedProcess(LiveEventTimeOperator):
     def add(self, input_index: int, key: Any, record: Any, time: float, watermark: float) -> None:
         """Give a record to the function and emit what comes of it."""
         self._turn_to(key, time, watermark)
+        if watermark > self.watermark:  # what timers give later does not go back behind it
+            self.watermark = watermark
         statistics = self.statistics
         before = statistics.produced
         statistics.empty += 1  # until it gives something
@@ -199,9 +201,9 @@ class LiveKeyedProcess(LiveEventTimeOperator):
 
     def _emit_guarded(self, key: Any, timestamp_s: float, domain: str) -> None:
         items: Iterator[Any] | None = None
-        # In processing time a result has no time of its own; it happens when event time is now.
-        time_s = timestamp_s if domain == "event" else max(self.watermark, 0.0)
-        end = object()
+        # In processing time a result has no time of its own.
+        time_s = timestamp_s if domain == "event" else happening_at(self.watermark)
+        end, attempts = object(), 1
         while True:
             try:  # what the user's function raises here belongs to no record
                 if items is None:
@@ -209,7 +211,10 @@ class LiveKeyedProcess(LiveEventTimeOperator):
                     items = iter(self._timer_items(called))
                 item = next(items, end)
             except Exception as error:
-                self.set_aside((key, timestamp_s), error)
+                if self.tries_again(error, attempts):
+                    items, attempts = None, attempts + 1
+                    continue
+                self.refuse((key, timestamp_s), error, attempts)
                 return
             if item is end:
                 return

@@ -75,6 +75,10 @@ class LiveBatches(LiveOperator):
             return watermark
         return self._riders[0][self._watermark_at]  # type: ignore[no-any-return]
 
+    def is_idle(self, idle: bool) -> bool:
+        """Return whether nothing comes from it; as long as records wait, something does."""
+        return idle and not self._buffer
+
     @property
     def held(self) -> int:
         """How many records wait for company."""

@@ -10,6 +10,7 @@ from sage.kernel.errors import GraphError
 from sage.kernel.graph.event_time import EventTime
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.graph.transformation import AUTO, Transformation
+from sage.kernel.operators.event_time import EventTimeOperator
 from sage.kernel.operators.gather import GatherOperator
 from sage.kernel.operators.iterate import FutureOperator, LoopHeadOperator
 from sage.kernel.operators.join import JoinOperator
@@ -91,10 +92,12 @@ def _on_event_loop(transformation: Transformation) -> Transformation:
 def _time_problems(event_time: EventTime, transformation: Transformation) -> list[Problem]:
     """An operator that follows event time must have timestamps on all its inputs."""
     operator = transformation.operator
-    if not operator.uses_time or event_time.reaches(transformation):
-        return []
-    if transformation.loop is not None:
+    if transformation.loop is not None and isinstance(operator, EventTimeOperator):
         told = f"{operator.kind} inside a loop cannot know how far event time has come"
+        if not operator.uses_time:
+            told = f"{operator.kind} with on_timer inside a loop would keep the loop from ending"
+    elif not operator.uses_time or event_time.reaches(transformation):
+        return []
     else:
         told = (
             f"{operator.kind} needs timestamps on every input; "

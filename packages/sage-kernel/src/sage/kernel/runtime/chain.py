@@ -7,7 +7,7 @@ buffer; where an operator raised, the loop went on behind the failing record, in
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from operator import length_hint
 from typing import Any
 
@@ -25,7 +25,7 @@ from sage.kernel.runtime.policies import (
     set_aside,
 )
 from sage.kernel.runtime.segment import Node, Segment
-from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME
+from sage.kernel.time.watermark import END_OF_TIME, happening_at
 
 __all__ = ["Chain"]
 
@@ -58,6 +58,7 @@ class Chain:
                     node.live.relieve = segment.relieve
                     node.live.most_waiting = segment.most_waiting
                     node.live.refuse = functools.partial(self._refuse_result, node)
+                    node.live.tries_again = functools.partial(self._tries_again, node)
         self.edges = [e for s in self.segments for outlet in s.outlets for e in outlet.edges]
         self.nodes = [node for segment in self.segments for node in segment.nodes]
         # Whether event time goes through it.
@@ -106,14 +107,18 @@ class Chain:
         self._advance(self.root, watermark, idle)
 
     def _advance(self, segment: Segment, watermark: float, idle: bool) -> None:
+        behind: list[tuple[float, bool]] = []
         for node in segment.nodes:
             with Naming(node, "emitting results"):
                 node.live.advance(watermark)
             watermark = node.live.forwarded(watermark)
-            idle = getattr(node.live, "idle", idle)
-        segment.now_s = max(segment.now_s, watermark)
+            node.watermark_s = max(node.watermark_s, watermark)
+            idle = node.live.is_idle(idle)
+            behind.append((watermark, idle))
         self._deliver(segment)
         for outlet in segment.outlets:
+            if behind:
+                watermark, idle = behind[outlet.behind]
             for edge in outlet.edges:
                 edge.watermark = max(edge.watermark, watermark)
                 edge.idle = idle
@@ -228,10 +233,11 @@ class Chain:
     def _emit_one(self, segment: Segment, index: int, node: Node, record: Any) -> None:
         node.statistics.flushed += 1
         layout = segment.layout_at(index + 1)
-        # Without a timestamp of its own it happens now, so that it is not late.
-        now_s = segment.now_s if segment.now_s != START_OF_TIME else 0.0
-        now = {"time": now_s, "watermark": segment.now_s}
-        row = record if type(record) is Row else (record, *map(now.get, layout))
+        if type(record) is Row:
+            row = _not_before(node.watermark_s, record, layout)
+        else:  # without a timestamp of its own it happens now, so that it is not late
+            now = {"time": happening_at(node.watermark_s), "watermark": node.watermark_s}
+            row = (record, *map(now.get, layout))
         if index + 1 < len(segment.nodes):
             self._drive(segment, index + 1, 0, iter((row if layout else record,)))
         elif segment.main is not None:
@@ -242,13 +248,9 @@ class Chain:
     def _rescue_batch(self, segment: Segment, index: int, failed: BatchFailed) -> None:
         """Apply the policy to every record of a batch whose function raised."""
         node = segment.nodes[index]
-        retry = node.policy.retry
         attempts = 1
-        while retry and attempts < retry.max_attempts and isinstance(failed.cause, retry.retry_on):
-            if self._interrupted(retry.pause_s(attempts)):
-                break
+        while self._tries_again(node, failed.cause, attempts):
             attempts += 1
-            node.statistics.retries += 1
             try:
                 results = list(failed.again())
             except BatchFailed as again:
@@ -307,7 +309,7 @@ class Chain:
         for inner, iterator, riders in failure.resumable:
             counted = _Counted(iterator)
             rows = ((item, *riders) for item in counted) if riders else counted
-            self._drive(segment, start + inner + 1, 0, rows)
+            self._drive(segment, start + inner + 1, input_index, rows)
             segment.nodes[start + inner].statistics.produced += counted.count
 
     def _apply_policy(
@@ -321,13 +323,9 @@ class Chain:
             node.statistics.empty -= 1
         last: Exception | None = error
         attempts = 1
-        retry = node.policy.retry
-        while retry and last and attempts < retry.max_attempts and isinstance(last, retry.retry_on):
-            if self._interrupted(retry.pause_s(attempts)):
-                break
+        while last and self._tries_again(node, last, attempts):
             attempts += 1
-            node.statistics.retries += 1
-            last = self._attempt(segment, index, input_index if index == 0 else 0, failure)
+            last = self._attempt(segment, index, input_index, failure)
         if last is not None:
             riders = dict(zip(failure.layout, failure.riders, strict=True))
             self.set_aside(node, failure.value, last, attempts, riders)
@@ -351,17 +349,34 @@ class Chain:
             self._handle(segment, index, input_index, loop, error)
         return None
 
-    def _refuse_result(self, node: Node, record: Any, error: Exception) -> None:
+    def _tries_again(self, node: Node, error: Exception, attempts: int) -> bool:
+        retry = node.policy.retry
+        if not retry or attempts >= retry.max_attempts or not isinstance(error, retry.retry_on):
+            return False
+        if self._interrupted(retry.pause_s(attempts)):
+            return False
+        node.statistics.retries += 1
+        return True
+
+    def _refuse_result(self, node: Node, record: Any, error: Exception, attempts: int = 1) -> None:
         """Apply the policy to a result that could not be made; it belongs to no single record."""
         if node.policy.action == "fail":
             name = node.transformation.name
-            failed = JobFailedError(name, error, record=record, has_record=True)
+            failed = JobFailedError(name, error, record=record, has_record=True, attempts=attempts)
             self._final = failed
             raise failed from error
         counts = node.statistics.custom
         counts["failed results"] = counts.get("failed results", 0) + 1
         if node.policy.action == "dead_letter":
-            self._dead_letter(node, record, error, 1)
+            self._dead_letter(node, record, error, attempts, is_input=False)
+
+
+def _not_before(watermark_s: float, row: Row, layout: tuple[str, ...]) -> Sequence[Any]:
+    """Return a row that has waited with the watermark that has gone on meanwhile."""
+    if "watermark" not in layout:
+        return row
+    at = layout.index("watermark") + 1
+    return row if row[at] >= watermark_s else (*row[:at], watermark_s, *row[at + 1 :])
 
 
 class _Counted:

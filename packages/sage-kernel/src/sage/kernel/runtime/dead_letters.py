@@ -26,6 +26,8 @@ class DeadLetter:
         uid: The operator's stable identity.
         attempts: How often the function was called.
         timestamp_s: When it was set aside, in seconds since the epoch.
+        is_input: Whether it came into the operator. What a window or a timer could not make of
+            several records did not: it tells what it was about, and cannot be replayed.
     """
 
     record: Any
@@ -35,10 +37,17 @@ class DeadLetter:
     uid: str
     attempts: int
     timestamp_s: float
+    is_input: bool = True
 
     @classmethod
     def of(
-        cls, transformation: Transformation, record: Any, error: BaseException, attempts: int
+        cls,
+        transformation: Transformation,
+        record: Any,
+        error: BaseException,
+        attempts: int,
+        *,
+        is_input: bool = True,
     ) -> DeadLetter:
         """Make the letter of a record that failed just now."""
         return cls(
@@ -49,6 +58,7 @@ class DeadLetter:
             transformation.uid,
             attempts,
             time.time(),
+            is_input,
         )
 
 

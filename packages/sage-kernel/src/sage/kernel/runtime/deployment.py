@@ -11,6 +11,7 @@ from sage.kernel.graph.event_time import EventTime
 from sage.kernel.graph.job_graph import JobGraph, JobVertex
 from sage.kernel.graph.transformation import Edge, Partitioning, Transformation
 from sage.kernel.operators.event_time import LiveEventTimeOperator
+from sage.kernel.operators.key_by import GIVE_KEYS
 from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.operators.requests import REQUESTS
 from sage.kernel.operators.source import SourceOperator
@@ -30,7 +31,6 @@ from sage.kernel.time.clock import system_clock
 
 __all__ = ["Deployment"]
 
-_GIVE_KEYS = ("key_by", "single_key")
 # CPython compiles at most 20 loops inside each other; a longer chain goes on in another segment.
 _MOST_INNER_LOOPS = 12
 
@@ -131,7 +131,7 @@ class Deployment:
         if not transformation.operator.has_state or not transformation.inputs:
             return False
         return all(
-            graph[edge.upstream].operator.kind in _GIVE_KEYS for edge in transformation.inputs
+            graph[edge.upstream].operator.kind in GIVE_KEYS for edge in transformation.inputs
         )
 
     def _backend(self, transformation: Transformation) -> StateBackend:
@@ -183,6 +183,7 @@ class Deployment:
     def _add_sides(self, segment: Segment, node: Node, vertex: JobVertex, subtask: int) -> None:
         for tag in sorted(self._graph.tags(node.transformation.uid)):
             outlet = self._outlet(segment, vertex, subtask, node.transformation, tag)
+            outlet.behind = len(segment.nodes) - 1
             node.live.sides[tag] = outlet.columns
             segment.sides.append(outlet)
 
@@ -274,7 +275,7 @@ class Deployment:
             layout = (*layout, "round")
         if self._event_time.rides_on(edge):
             layout = (*layout, "time", "watermark")
-        if upstream.operator.kind in _GIVE_KEYS:
+        if upstream.operator.kind in GIVE_KEYS:
             layout = (*layout, "key")
         return layout
 

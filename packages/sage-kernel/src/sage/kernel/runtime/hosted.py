@@ -17,6 +17,7 @@ from sage.kernel.runtime.channel import Batch, LoopTracker
 from sage.kernel.runtime.hosts import Host, Outcome, Slice
 from sage.kernel.runtime.task_clock import TaskClock
 from sage.kernel.runtime.tracing import TracedChain
+from sage.kernel.time.watermark import happening_at
 
 __all__ = ["HostedHead"]
 
@@ -55,6 +56,11 @@ class HostedHead:
         """Whether everything that was fed has come back; asks for no company any more."""
         self.host.no_more()
         return not self.host.busy
+
+    @property
+    def has_records(self) -> bool:
+        """Whether records are under way that event time must not overtake."""
+        return self._pending is not None and self._pending.any
 
     def feed(self, batch: Batch) -> Batch | None:
         """Hand records over; return those that there was no room for."""
@@ -127,18 +133,29 @@ class HostedHead:
 
     def _pass_slice(self, part: Slice) -> None:
         if self._pending is not None:
-            self._pending.decided_in_order(part.decided)
+            self._pending.decided_in_order(part.released)
         self._node.statistics.add(part.counts, part.custom)
         # While the worker worked, the task waited for it, not for input.
         self._clock.busy_s += part.work_s
         self._clock.idle_s = max(0.0, self._clock.idle_s - part.work_s)
         if part.results.values:
-            self._chain.emit(part.results)
+            self._chain.emit(self._timed(part.results))
         for letter in part.letters:
             if letter.error is not None:
                 self._set_aside(letter, letter.error)
         if part.failure is not None:
             raise part.failure
+
+    def _timed(self, results: Batch) -> Batch:
+        """Return results of which those that belong to no record happen now."""
+        layout, riders = self._chain.root.layouts[0], list(results.riders)
+        if self._pending is None:
+            return results
+        now = self._node.watermark_s
+        for name, instead in (("time", happening_at(now)), ("watermark", now)):
+            at = layout.index(name)
+            riders[at] = [instead if beside is None else beside for beside in riders[at]]
+        return results._replace(riders=tuple(riders))
 
     def _set_aside(self, outcome: Outcome, error: Exception) -> None:
         riders = dict(zip(self._chain.root.layouts[0], outcome.riders, strict=False))
@@ -161,6 +178,11 @@ class PendingWatermarks:
         self._at = layout.index("watermark")
         self._runs: deque[list[Any]] = deque()  # watermark and count, the watermarks rising
 
+    @property
+    def any(self) -> bool:
+        """Whether there are such records."""
+        return bool(self._runs)
+
     def fed(self, batch: Batch) -> None:
         """Take records; their watermarks do not regress."""
         for watermark in batch.riders[self._at]:
@@ -171,9 +193,12 @@ class PendingWatermarks:
 
     def low(self, watermark: float, left_over: Batch | None) -> float:
         """Return how far time may go on."""
+        low: float = watermark
         if self._runs:
-            return min(watermark, self._runs[0][0])
-        return left_over.riders[self._at][0] if left_over is not None else watermark
+            low = min(watermark, self._runs[0][0])
+        elif left_over is not None:
+            low = left_over.riders[self._at][0]
+        return low
 
     def decided(self, riders: tuple[Any, ...]) -> tuple[Any, ...]:
         """Take a record out; return its riders with the watermark that goes on beside it."""

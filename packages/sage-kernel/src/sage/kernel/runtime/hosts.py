@@ -52,6 +52,7 @@ class Slice:
 
     Attributes:
         decided: How many records it is about.
+        released: How many the function is done with; it may keep some that are decided.
         results: What the function gave, in order, with riders.
         counts: What to add to the operator's statistics, by attribute.
         custom: What to add to the counters of the user's function.
@@ -62,6 +63,7 @@ class Slice:
 
     decided: int
     results: Batch
+    released: int = 0
     counts: Mapping[str, int] = field(default_factory=dict)
     custom: Mapping[str, int] = field(default_factory=dict)
     letters: Sequence[Outcome] = ()

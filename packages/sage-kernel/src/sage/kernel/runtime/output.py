@@ -145,17 +145,21 @@ class OutputEdge:
     def mark(self) -> None:
         """Say how far event time has come, if it has, and nothing older waits to be sent."""
         state = (self.watermark, self.idle)
-        if state == self._marked or self.columns.values:
+        if state == self._marked:
             return
-        self._marked = state
-        for channel in self.channels:
-            channel.mark(self.watermark, idle=self.idle)
+        with self._lock:  # the linger thread may be about to send what it has taken
+            if self.columns.values:
+                return
+            self._marked = state
+            for channel in self.channels:
+                channel.mark(self.watermark, idle=self.idle)
 
     def end(self) -> None:
         """Send what is left and say that nothing more will come."""
         self.flush()
-        for channel in self.channels:
-            channel.end()
+        with self._lock:  # behind what the linger thread has taken
+            for channel in self.channels:
+                channel.end()
 
     def _parts(self, batch: Batch) -> list[tuple[Channel, Batch]]:
         if len(batch.values) > self.batch_size:

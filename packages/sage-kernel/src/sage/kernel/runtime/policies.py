@@ -6,9 +6,9 @@ so the counts of a job add up also when it fails here.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Protocol
 
 from sage.kernel.errors import JobFailedError, KeyRefusedError
 from sage.kernel.operators.map_batches import BatchFailed
@@ -18,8 +18,22 @@ from sage.kernel.state.key_group import check_key
 
 __all__ = ["NO_RIDERS", "DeadLetterHandler", "Naming", "refused_key_behind", "set_aside"]
 
-DeadLetterHandler = Callable[[Node, Any, BaseException, int], None]
 NO_RIDERS: Mapping[str, Any] = MappingProxyType({})
+
+
+class DeadLetterHandler(Protocol):
+    """Takes what is set aside."""
+
+    def __call__(
+        self,
+        node: Node,
+        record: Any,
+        error: BaseException,
+        attempts: int,
+        *,
+        is_input: bool = True,
+    ) -> None:
+        """Keep it; ``is_input`` says whether it came into the operator as it is."""
 
 
 def set_aside(

@@ -25,12 +25,17 @@ __all__ = ["Node", "Outlet", "Segment"]
 
 @dataclass
 class Node:
-    """An operator of a chain, in one subtask."""
+    """An operator of a chain, in one subtask.
+
+    Attributes:
+        watermark_s: How far event time has come behind it.
+    """
 
     transformation: Transformation
     live: LiveOperator
     policy: ErrorPolicy
     statistics: OperatorStatistics = field(default_factory=OperatorStatistics)
+    watermark_s: float = START_OF_TIME
 
     def __post_init__(self) -> None:
         self.live.statistics = self.statistics
@@ -44,11 +49,13 @@ class Outlet:
         columns: Where they are collected. With a single edge these are the edge's own.
         edges: Edges to other tasks.
         children: Segments of this chain.
+        behind: Index of the operator that gives these results in its segment; -1 is the last.
     """
 
     columns: Columns
     edges: list[OutputEdge] = field(default_factory=list)
     children: list[Segment] = field(default_factory=list)
+    behind: int = -1
     _for_children: list[Batch] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -63,9 +70,11 @@ class Outlet:
         The linger thread calls this too, while the task is stuck in a user's function; the lock
         keeps the order that records have.
         """
-        if self.is_direct or not self.columns.values:
+        if self.is_direct:
             return
-        with self._lock:
+        with self._lock:  # also to look: what the other thread has taken is on no edge yet
+            if not self.columns.values:
+                return
             batch = self.columns.take()
             for edge in self.edges:
                 edge.columns.extend(batch)
@@ -88,7 +97,6 @@ class Segment:
         layouts: For each input of the first operator, the riders that come in.
         main: Where results go, or None after a sink.
         sides: Where side outputs go.
-        now_s: How far event time has come behind its last operator.
         relieve: Sends on what waits in the outlets, in the middle of a batch; set by the chain.
     """
 
@@ -97,7 +105,6 @@ class Segment:
     main: Outlet | None = None
     sides: list[Outlet] = field(default_factory=list)
     relieve: Callable[[], None] | None = None
-    now_s: float = START_OF_TIME
     _loops: dict[tuple[int, int], CompiledLoop] = field(default_factory=dict)
 
     def loop(self, start: int = 0, input_index: int = 0) -> CompiledLoop:

@@ -347,6 +347,7 @@ class Task:
             low, idle = self._watermarks.low, self._watermarks.all_idle
         if self._hosted is not None:
             low = self._hosted.forwarded(low, self._left_over)
+            idle = idle and self._left_over is None and not self._hosted.has_records
         started = time.monotonic()
         self.chain.advance(low, idle=idle)
         self.clock.busy_s += time.monotonic() - started

@@ -17,12 +17,15 @@ def metrics_of(task: Task) -> list[OperatorMetrics]:
     rows = []
     if task.source is not None:
         t = task.source.transformation
-        rows.append((t.uid, t.name, "source", True, task.source.statistics, True, 0))
+        source = task.source
+        how = ("source", True)
+        rows.append((t.uid, t.name, *how, source.statistics, True, 0, source.watermark_s))
     for segment in task.chain.segments:
         for index, node in enumerate(segment.nodes):
             t, operator = node.transformation, node.live.operator
             how = (operator.kind, operator.one_to_one)
-            rows.append((t.uid, t.name, *how, node.statistics, index == 0, node.live.held))
+            kept = (index == 0, node.live.held, node.watermark_s)
+            rows.append((t.uid, t.name, *how, node.statistics, *kept))
     clock, since = task.clock, task.clock.working_since
     under_way_s = 0.0 if since is None else max(0.0, time.monotonic() - since)
     busy_s = clock.busy_s + under_way_s

@@ -5,7 +5,8 @@ watermark after each record is a running maximum; where several inputs meet, eve
 far as the slowest of them, leaving out those that are idle or have ended.
 
 Invariant: a watermark never regresses. An input that wakes up behind the others does not turn time
-back; its records are late.
+back; its records are late. How far time has come depends on what the inputs said, not on the order
+in which they fell idle or ended.
 
 The model is that of Dataflow (Akidau et al., VLDB 2015) and of Flink.
 """
@@ -16,10 +17,21 @@ import math
 from collections.abc import Hashable, Iterable
 from typing import Any, Protocol
 
-__all__ = ["END_OF_TIME", "START_OF_TIME", "InputWatermarks", "WatermarkGenerator"]
+__all__ = [
+    "END_OF_TIME",
+    "START_OF_TIME",
+    "InputWatermarks",
+    "WatermarkGenerator",
+    "happening_at",
+]
 
 START_OF_TIME = -math.inf  # nothing is known yet
 END_OF_TIME = math.inf  # the input has ended
+
+
+def happening_at(watermark: float) -> float:
+    """Return the time of a result that has none of its own: it happens when event time is now."""
+    return 0.0 if watermark == START_OF_TIME else watermark
 
 
 class WatermarkGenerator(Protocol):
@@ -53,6 +65,7 @@ class InputWatermarks:
     def __init__(self, inputs: Iterable[Hashable]) -> None:
         self._of = dict.fromkeys(inputs, START_OF_TIME)
         self._idle: set[Hashable] = set()
+        self._ended: set[Hashable] = set()
         self.low = START_OF_TIME
 
     def advance(self, which: Hashable, watermark: float) -> float:
@@ -69,19 +82,21 @@ class InputWatermarks:
 
     def end(self, which: Hashable) -> float:
         """Leave an input out for good; return the watermark of all."""
-        self._of[which] = END_OF_TIME
         self._idle.discard(which)
+        self._ended.add(which)
         return self._renewed()
 
     @property
     def all_idle(self) -> bool:
-        """Whether no input says how far time has come."""
-        return all(i in self._idle or w == END_OF_TIME for i, w in self._of.items())
+        """Whether nobody says how far time has come, and somebody may do so again.
+
+        With all inputs at their end nobody is idle: what they leave behind is about to be said.
+        """
+        return bool(self._idle) and not self._active()
 
     def cap(self, which: Hashable) -> float:
         """Return how far one input could bring all of them: the lowest of the others."""
-        others = (w for i, w in self._of.items() if i != which and i not in self._idle)
-        return min(others, default=END_OF_TIME)
+        return min((self._of[i] for i in self._active() if i != which), default=END_OF_TIME)
 
     def beside(self, which: Hashable, column: list[float]) -> list[float]:
         """Return, for each record of one input, the watermark of all inputs when it came.
@@ -90,10 +105,10 @@ class InputWatermarks:
             which: The input.
             column: The input's own watermark beside each record.
         """
-        self._idle.discard(which)
-        cap, low = self.cap(which), self.low
         if not column:
             return column
+        self._idle.discard(which)
+        cap, low = self.cap(which), self.low
         if self._of[which] <= column[0] and low <= column[0] and column[-1] <= cap:
             self.low, self._of[which] = column[-1], column[-1]
             return column
@@ -108,9 +123,11 @@ class InputWatermarks:
         return combined
 
     def _renewed(self) -> float:
-        active = [w for i, w in self._of.items() if i not in self._idle]
-        # An ended input says nothing; with all ended, the end of time comes with the task's end.
-        active = [w for w in active if w != END_OF_TIME]
-        if active:
-            self.low = max(self.low, min(active))
+        # With all ended, the end of time comes with the task's end.
+        active = [self._of[i] for i in self._active()]
+        # With nobody left to wait for, time is where the one that had come furthest has left it.
+        self.low = max(self.low, min(active) if active else max(self._of.values()))
         return self.low
+
+    def _active(self) -> list[Hashable]:
+        return [i for i in self._of if i not in self._idle and i not in self._ended]

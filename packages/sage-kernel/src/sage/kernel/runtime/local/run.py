@@ -185,8 +185,16 @@ class LocalRun:
         for task in self.tasks:
             task.close()
 
-    def _set_aside(self, node: Node, record: Any, error: BaseException, attempts: int) -> None:
-        letter = DeadLetter.of(node.transformation, record, error, attempts)
+    def _set_aside(
+        self,
+        node: Node,
+        record: Any,
+        error: BaseException,
+        attempts: int,
+        *,
+        is_input: bool = True,
+    ) -> None:
+        letter = DeadLetter.of(node.transformation, record, error, attempts, is_input=is_input)
         if not self.dead_letters.add(letter):
             raise JobFailedError(
                 node.transformation.name,

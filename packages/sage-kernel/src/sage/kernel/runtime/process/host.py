@@ -191,6 +191,7 @@ class ProcessHost:
         counts = dict(report.counts)
         decided = counts.pop("entered", 0)
         self._resize(decided, report.work_s, size)
+        held_before = self._live.held_there
         if report.held is not None:
             self._live.held_there = report.held
         self._finished = self._finished or report.finished
@@ -201,6 +202,7 @@ class ProcessHost:
         return Slice(
             decided,
             Batch(values, riders),
+            decided + held_before - self._live.held_there,
             counts,
             report.custom,
             letters,

@@ -222,7 +222,9 @@ class _WorkerChain(Chain):
             raise JobFailedError(name, TypeError("a result cannot be sent"))
 
 
-def _unused(node: Node, record: Any, error: BaseException, attempts: int) -> None:
+def _unused(
+    node: Node, record: Any, error: BaseException, attempts: int, *, is_input: bool = True
+) -> None:
     raise AssertionError("dead letters go home")
 
 
