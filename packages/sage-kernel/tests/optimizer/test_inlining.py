@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import CodeType, FunctionType
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 
-from sage.kernel import LocalEnvironment
+from sage.kernel import AggregateFunction, LocalEnvironment
 from sage.kernel.api.lifetime import forget_job
 from sage.kernel.errors import JobFailedError
 from sage.kernel.operators.map import MapOperator
@@ -540,3 +540,71 @@ def test_a_traceback_names_the_users_line() -> None:
         text = "".join(traceback.format_exception(caught.value))
         assert "/ 0" in text
         assert f"# {__file__}:" in text
+
+
+class Weighted(AggregateFunction[int, int, int]):
+    """Sums multiples of the records."""
+
+    def __init__(self, factor: int = 1) -> None:
+        self.factor = factor
+
+    def create(self) -> int:
+        return 0
+
+    def add(self, acc: int, record: int) -> int:
+        return acc + self.factor * record
+
+    def result(self, acc: int) -> int:
+        return acc
+
+    def merge(self, a: int, b: int) -> int:
+        return a + b
+
+
+def loops() -> str:
+    """Return the source of every loop that was compiled."""
+    return "".join(
+        line
+        for name, entry in linecache.cache.items()
+        if name.startswith("<sage chain")
+        for line in cast("list[str]", entry[2])
+    )
+
+
+def test_a_reduction_is_written_into_the_loop() -> None:
+    """A lambda of two parameters becomes an expression of the value so far and the record."""
+    numbers = LocalEnvironment().from_collection([1, 2, 3]).key_by(lambda n: 0)
+    assert numbers.reduce(lambda total, n: total * 31 + n).collect() == [1, 33, 1026]
+    assert "* 31 + v" in loops()
+
+
+def test_the_add_of_an_aggregate_is_written_into_the_loop() -> None:
+    """A method becomes an expression of its object, the accumulator and the record."""
+    numbers = LocalEnvironment().from_collection([1, 2, 3]).key_by(lambda n: 0)
+    assert numbers.aggregate(Weighted, 10).collect() == [10, 30, 60]
+    assert ".factor * v" in loops()
+
+
+def test_a_method_that_an_object_has_replaced_is_called() -> None:
+    """What stands in the object goes before what its class says."""
+
+    class Replaced(Weighted):
+        def __init__(self) -> None:
+            super().__init__(1)
+            self.add = lambda acc, record: acc - record  # type: ignore[method-assign]
+
+    numbers = LocalEnvironment().from_collection([1, 2, 3]).key_by(lambda n: 0)
+    assert numbers.aggregate(Replaced()).collect() == [-1, -3, -6]
+
+
+def test_a_method_with_a_variable_of_its_own_stays_a_call() -> None:
+    """Only an expression of the parameters is written into the loop."""
+
+    class Careful(Weighted):
+        def add(self, acc: int, record: int) -> int:
+            doubled = record * 2
+            return acc + doubled
+
+    assert inlined(Careful.add, 3) is None
+    numbers = LocalEnvironment().from_collection([1, 2]).key_by(lambda n: 0)
+    assert numbers.aggregate(Careful).collect() == [2, 6]

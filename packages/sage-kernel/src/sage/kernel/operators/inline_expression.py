@@ -16,24 +16,24 @@ from sage.kernel.operators.function_spec import LiveFunction
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["InlinedFunction", "applied", "drop_unless"]
+__all__ = ["InlinedFunction", "applied", "call_of", "drop_unless"]
 
 
 @dataclass(frozen=True)
 class InlinedFunction:
-    """What a function of one parameter returns, as source text on one line.
+    """What a function returns, as source text on one line.
 
     Args:
-        parameter: The name of the parameter, the only name that the expression reads.
+        parameters: Names of the parameters, the only names that the expression reads.
         expression: The text.
         origin: Where the user wrote it, ``file:line``, for tracebacks.
 
     Example:
-        >>> InlinedFunction("x", "x.real + len('x')", "app.py:3").on("v7")
+        >>> InlinedFunction(("x",), "x.real + len('x')", "app.py:3").on("v7")
         "v7.real + len('x')"
     """
 
-    parameter: str
+    parameters: tuple[str, ...]
     expression: str
     origin: str
 
@@ -47,13 +47,14 @@ class InlinedFunction:
 
     @property
     def is_never_none(self) -> bool:
-        """Whether it cannot be None, whatever the parameter is."""
+        """Whether it cannot be None, whatever the parameters are."""
         return _is_never_none(ast.parse(self.expression, mode="eval").body)
 
-    def on(self, variable: str) -> str:
-        """Return the expression with ``variable`` in the place of the parameter."""
+    def on(self, *variables: str) -> str:
+        """Return the expression with variables in the place of the parameters."""
         tree = ast.parse(self.expression, mode="eval")
-        return ast.unparse(_Renaming(self.parameter, variable).visit(tree))
+        renamed = dict(zip(self.parameters, variables, strict=True))
+        return ast.unparse(_Renaming(renamed).visit(tree))
 
 
 def _is_never_none(node: ast.expr) -> bool:
@@ -74,11 +75,11 @@ def _is_never_none(node: ast.expr) -> bool:
 
 
 class _Renaming(ast.NodeTransformer):
-    def __init__(self, old: str, new: str) -> None:
-        self._old, self._new = old, new
+    def __init__(self, renamed: dict[str, str]) -> None:
+        self._renamed = renamed
 
     def visit_Name(self, node: ast.Name) -> ast.Name:
-        return ast.Name(self._new, node.ctx) if node.id == self._old else node
+        return ast.Name(self._renamed.get(node.id, node.id), node.ctx)
 
 
 def applied(loop: Loop, function: LiveFunction, inline: InlinedFunction | None, to: str) -> str:
@@ -99,6 +100,29 @@ def applied(loop: Loop, function: LiveFunction, inline: InlinedFunction | None, 
     else:
         loop.line(f"{result} = {inline.on(loop.value)}  # {inline.origin}")
     return result
+
+
+def call_of(
+    loop: Loop, function: LiveFunction, inline: InlinedFunction | None, *variables: str
+) -> str:
+    """Return what calls a function with variables, for the end of a line.
+
+    Args:
+        loop: The loop to write into.
+        function: The live function.
+        inline: What it returns, if that is known; of a method, ``self`` is its first parameter.
+        variables: The arguments.
+    """
+    call, owner = function.call, function.owner
+    if inline is not None and len(inline.parameters) > len(variables):
+        # An object may have another function under the name of its class's method.
+        same = getattr(call, "__func__", None) is getattr(type(owner), call.__name__, call)
+        if same and call.__self__ is owner:
+            expression = inline.on(loop.bind(owner, "self"), *variables)
+            return f"{expression}  # {inline.origin}"
+    elif inline is not None:
+        return f"{inline.on(*variables)}  # {inline.origin}"
+    return f"{loop.bind(call)}({', '.join(variables)})"
 
 
 def drop_unless(loop: Loop, function: LiveFunction, inline: InlinedFunction | None) -> None:

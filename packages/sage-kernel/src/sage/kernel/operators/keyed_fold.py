@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from sage.common.core.functions import AggregateFunction
 from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec, LiveFunction
+from sage.kernel.operators.inline_expression import InlinedFunction, call_of
 from sage.kernel.operators.operator import LiveOperator, Operator
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 
@@ -64,10 +65,16 @@ class _FoldOperator(Operator):
 
 @dataclass(frozen=True)
 class ReduceOperator(_FoldOperator):
-    """Emits a key's first record as it is, then each new value of ``reduce(value, record)``."""
+    """Emits a key's first record as it is, then each new value of ``reduce(value, record)``.
+
+    Args:
+        function: The reduce function.
+        inline: What it returns, where the optimizer proved it.
+    """
 
     kind = "reduce"
     function: FunctionSpec
+    inline: InlinedFunction | None = None
 
     @property
     def specs(self) -> tuple[FunctionSpec, ...]:
@@ -77,11 +84,11 @@ class ReduceOperator(_FoldOperator):
     def write_fold(self, loop: Loop, live: _LiveFold, state: str) -> None:
         """``state[k] = v1 = f(state[k], v)``, or ``v`` for a new key."""
         get, missing = loop.bind(live.state.get, "g"), loop.bind(MISSING, "x")
-        reduce = loop.bind(live.functions[0].call)
         record, key, value = loop.value, loop.key, loop.fresh()
         loop.line(f"{value} = {get}({key}, {missing})")
         loop.block(f"if {value} is {missing}:", self.new_key(loop, f"{value} = {record}"))
-        loop.block("else:", [f"{value} = {reduce}({value}, {record})"])
+        reduced = call_of(loop, live.functions[0], self.inline, value, record)
+        loop.block("else:", [f"{value} = {reduced}"])
         loop.line(f"{state}[{key}] = {value}")
         loop.value = value
 
@@ -103,10 +110,16 @@ class CountOperator(_FoldOperator):
 
 @dataclass(frozen=True)
 class AggregateOperator(_FoldOperator):
-    """Emits ``result(add(acc, record))`` for each record of a key."""
+    """Emits ``result(add(acc, record))`` for each record of a key.
+
+    Args:
+        function: The aggregate function.
+        inline: What its ``add`` returns, where the optimizer proved it.
+    """
 
     kind = "aggregate"
     function: FunctionSpec
+    inline: InlinedFunction | None = None
 
     @property
     def specs(self) -> tuple[FunctionSpec, ...]:
@@ -116,11 +129,12 @@ class AggregateOperator(_FoldOperator):
     def write_fold(self, loop: Loop, live: _LiveFold, state: str) -> None:
         """``state[k] = acc = add(acc, v)``, then ``v1 = result(acc)``."""
         owner: Any = live.functions[0].owner
-        create, add, result = (loop.bind(f) for f in (owner.create, owner.add, owner.result))
+        create, result = loop.bind(owner.create), loop.bind(owner.result)
         key, accumulator = loop.key, loop.fresh("a")
         loop.block(f"if {key} in {state}:", [f"{accumulator} = {state}[{key}]"])
         loop.block("else:", self.new_key(loop, f"{accumulator} = {create}()"))
-        loop.line(f"{accumulator} = {add}({accumulator}, {loop.value})")
+        added = call_of(loop, live.functions[0], self.inline, accumulator, loop.value)
+        loop.line(f"{accumulator} = {added}")
         loop.line(f"{state}[{key}] = {accumulator}")
         loop.assign(f"{result}({accumulator})")
         loop.drop_if(f"{loop.value} is None", "no_output")

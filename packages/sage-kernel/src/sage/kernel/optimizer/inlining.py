@@ -12,7 +12,7 @@ does not compile to the same code is not inlined.
 
 What else has to hold, and why:
 
-* One parameter, and no other name. A global, a builtin or a closure variable can be bound to
+* Parameters, and no other name. A global, a builtin or a closure variable can be bound to
   something else while the job runs, and a call would see that.
 * No lambda, comprehension, ``:=``, ``await`` or ``yield``: they have scopes or suspend frames.
 * Calls only of methods with the names of builtin types' methods (``x.lower()``). Libraries have
@@ -40,6 +40,7 @@ from dataclasses import replace
 from types import CodeType, FunctionType
 from typing import Any
 
+from sage.common.core.functions import Function
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.graph.transformation import Transformation
 from sage.kernel.operators.assign_timestamps import AssignTimestampsOperator
@@ -47,7 +48,9 @@ from sage.kernel.operators.filter import FilterOperator
 from sage.kernel.operators.function_spec import FunctionSpec
 from sage.kernel.operators.inline_expression import InlinedFunction
 from sage.kernel.operators.key_by import KeyByOperator
+from sage.kernel.operators.keyed_fold import AggregateOperator, ReduceOperator
 from sage.kernel.operators.map import MapOperator
+from sage.kernel.operators.windowing.window import WindowOperator
 
 __all__ = ["inline_expressions", "inlined"]
 
@@ -80,7 +83,10 @@ _DOUBTFUL_ESCAPE = re.compile(r"""\\(?![\\'"abfnrtvxuUN0\n])""")
 
 
 def inline_expressions(graph: StreamGraph) -> StreamGraph:
-    """Return the plan with simple functions of ``map``, ``filter`` and ``key_by`` as expressions.
+    """Return the plan with simple functions as expressions.
+
+    They are those of ``map``, ``filter``, ``key_by``, ``assign_timestamps``, ``reduce`` and
+    ``aggregate``; of an `AggregateFunction`, ``add``.
 
     While a profiler, tracer or debugger is active, the plan is returned as it is.
     """
@@ -89,20 +95,24 @@ def inline_expressions(graph: StreamGraph) -> StreamGraph:
     return graph.replaced(tuple(_rewritten(t) for t in graph))
 
 
-def inlined(function: Any) -> InlinedFunction | None:
+def inlined(function: Any, parameters: int = 1) -> InlinedFunction | None:
     """Return what a function returns as an expression, or None where that cannot be proved.
+
+    Args:
+        function: The function; of a method, that of the class.
+        parameters: How many it has, ``self`` included.
 
     Example:
         >>> inlined(len) is None
         True
     """
-    if type(function) is not FunctionType or not _has_plain_signature(function):
+    if type(function) is not FunctionType or not _has_plain_signature(function, parameters):
         return None
     code = function.__code__
     try:
         text, is_def = _proposed(function)
         expression = ast.parse(f"({text}\n)", mode="eval").body
-        if not _is_allowed(expression, code.co_varnames[0]):
+        if not _is_allowed(expression, code.co_varnames):
             return None
         if not any(_same(c, code) for c in _compiled(expression, code, is_def)):
             return None
@@ -113,7 +123,7 @@ def inlined(function: Any) -> InlinedFunction | None:
             return None
     except (SyntaxError, ValueError, RecursionError, MemoryError, LookupError):
         return None  # not a line of the file any more, or nothing that can be written down again
-    return InlinedFunction(code.co_varnames[0], rendered, _origin(code))
+    return InlinedFunction(code.co_varnames, rendered, _origin(code))
 
 
 def _rewritten(transformation: Transformation) -> Transformation:
@@ -126,13 +136,24 @@ def _rewritten(transformation: Transformation) -> Transformation:
         inline = _inlined_spec(operator.selector)
     elif isinstance(operator, AssignTimestampsOperator):
         inline = _inlined_spec(operator.function)
+    elif isinstance(operator, (ReduceOperator, AggregateOperator)):
+        inline = _inlined_spec(operator.function, parameters=2)
+    elif isinstance(operator, WindowOperator):
+        function = operator.content.function
+        inline = None if function is None else _inlined_spec(function, parameters=2)
+        content = replace(operator.content, inline=inline)
+        return replace(transformation, operator=replace(operator, content=content))
     else:
         return transformation
     return replace(transformation, operator=replace(operator, inline=inline))
 
 
-def _inlined_spec(spec: FunctionSpec) -> InlinedFunction | None:
-    return inlined(spec.target)
+def _inlined_spec(spec: FunctionSpec, parameters: int = 1) -> InlinedFunction | None:
+    """Return what a verb's function returns; methods are looked into where folds want two."""
+    cls = spec.target if isinstance(spec.target, type) else type(spec.target)
+    if parameters > 1 and issubclass(cls, Function):
+        return inlined(inspect.getattr_static(cls, spec.shape.method, None), parameters + 1)
+    return inlined(spec.target, parameters)
 
 
 def _is_watched() -> bool:
@@ -146,12 +167,12 @@ def _is_watched() -> bool:
     )
 
 
-def _has_plain_signature(function: FunctionType) -> bool:
+def _has_plain_signature(function: FunctionType, parameters: int) -> bool:
     code = function.__code__
     return (
-        code.co_argcount == 1
+        code.co_argcount == parameters
         and code.co_kwonlyargcount == 0
-        and code.co_nlocals == 1
+        and code.co_nlocals == parameters
         and not code.co_freevars
         and not code.co_cellvars
         and function.__defaults__ is None
@@ -189,10 +210,10 @@ def _proposed(function: FunctionType) -> tuple[str, bool]:
     return (body[1], True) if body else (text, False)
 
 
-def _is_allowed(expression: ast.expr, parameter: str) -> bool:
+def _is_allowed(expression: ast.expr, parameters: tuple[str, ...]) -> bool:
     for node in ast.walk(expression):
         match node:
-            case ast.Name(id=name) if name != parameter:
+            case ast.Name(id=name) if name not in parameters:
                 return False
             case ast.Call(func=ast.Attribute(attr=name)) if name in _METHODS:
                 pass
@@ -222,10 +243,10 @@ def _can_be_subscripted(value: ast.expr) -> bool:
 
 
 def _compiled(expression: ast.expr, code: CodeType, is_def: bool) -> list[CodeType]:
-    """Return the codes of the functions that have this expression and the name of the parameter."""
-    parameter = code.co_varnames[0]
+    """Return the codes of the functions that have this expression and these parameters."""
+    parameters = ", ".join(code.co_varnames)
     if not is_def:
-        made = ast.parse(f"lambda {parameter}: 0", mode="eval")
+        made = ast.parse(f"lambda {parameters}: 0", mode="eval")
         assert isinstance(made.body, ast.Lambda)
         made.body.body = expression
         return [_inner(compile(made, code.co_filename, "eval", dont_inherit=True))]
@@ -233,7 +254,7 @@ def _compiled(expression: ast.expr, code: CodeType, is_def: bool) -> list[CodeTy
     docstrings = ["", *(f"{c!r};" for c in code.co_consts[:1] if isinstance(c, str))]
     codes = []
     for docstring in docstrings:
-        module = ast.parse(f"def f({parameter}): {docstring} return 0")
+        module = ast.parse(f"def f({parameters}): {docstring} return 0")
         assert isinstance(module.body[0], ast.FunctionDef)
         returned = module.body[0].body[-1]
         assert isinstance(returned, ast.Return)

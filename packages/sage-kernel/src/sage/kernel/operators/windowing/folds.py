@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from sage.kernel.operators.event_time import LiveEventTimeOperator, just_before
 from sage.kernel.operators.function_spec import LiveFunction
+from sage.kernel.operators.inline_expression import InlinedFunction, call_of
 from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.windowing.assigners import Window
 from sage.kernel.operators.windowing.contents import (
@@ -77,7 +78,16 @@ class CountFold(CountContents):
 
 
 class ReduceFold(ReduceContents):
-    """The reduced record."""
+    """The reduced record.
+
+    Args:
+        function: The reduce function.
+        inline: What it returns, where the optimizer proved it.
+    """
+
+    def __init__(self, function: LiveFunction, inline: InlinedFunction | None) -> None:
+        super().__init__(function.call)
+        self._function, self._inline = function, inline
 
     def begin(self, accumulator: Any) -> Any:
         """Return the record."""
@@ -91,11 +101,21 @@ class ReduceFold(ReduceContents):
 
     def with_one_more(self, loop: Loop, accumulator: str) -> str:
         """``f(a, v)``."""
-        return f"{loop.bind(self.add)}({accumulator}, {loop.value})"
+        return call_of(loop, self._function, self._inline, accumulator, loop.value)
 
 
 class AggregateFold(AggregateContents):
-    """The accumulator of an `AggregateFunction`."""
+    """The accumulator of an `AggregateFunction`.
+
+    Args:
+        function: The function.
+        inline: What its ``add`` returns, where the optimizer proved it.
+    """
+
+    def __init__(self, function: LiveFunction, inline: InlinedFunction | None) -> None:
+        owner: Any = function.owner
+        super().__init__(owner)
+        self._function, self._inline = function, inline
 
     def begin(self, accumulator: Any) -> Any:
         """Return a copy, if it could be changed: another window has it too."""
@@ -111,7 +131,7 @@ class AggregateFold(AggregateContents):
 
     def with_one_more(self, loop: Loop, accumulator: str) -> str:
         """``add(a, v)``."""
-        return f"{loop.bind(self.add)}({accumulator}, {loop.value})"
+        return call_of(loop, self._function, self._inline, accumulator, loop.value)
 
 
 class LiveFoldedWindows(LiveEventTimeOperator):

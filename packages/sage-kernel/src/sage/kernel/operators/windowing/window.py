@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from sage.common.core import functions as fn
 from sage.kernel.operators.event_time import EventTimeOperator
 from sage.kernel.operators.function_spec import REDUCE, FunctionShape, FunctionSpec, LiveFunction
+from sage.kernel.operators.inline_expression import InlinedFunction
 from sage.kernel.operators.keyed_fold import AGGREGATE
 from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.operators.windowing.aligned_windows import AlignedWindows
@@ -85,12 +86,14 @@ class ContentSpec:
         function: What it was given; None for ``count``.
         emit: Makes a record of key, window and value; None for the value itself.
         count: Of ``top``: how many.
+        inline: What the function adds a record with, where the optimizer proved it.
     """
 
     verb: Literal["reduce", "aggregate", "count", "top", "process", "apply"]
     function: FunctionSpec | None = None
     emit: FunctionSpec | None = None
     count: int = 0
+    inline: InlinedFunction | None = None
 
     @property
     def specs(self) -> tuple[FunctionSpec, ...]:
@@ -203,9 +206,10 @@ class WindowOperator(EventTimeOperator):
         if self.content.verb == "count":
             return CountFold()
         if self.content.verb == "aggregate":
-            owner: Any = functions[0].owner
-            return AggregateFold(owner)
-        return ReduceFold(functions[0].call) if self.content.verb == "reduce" else None
+            return AggregateFold(functions[0], self.content.inline)
+        if self.content.verb == "reduce":
+            return ReduceFold(functions[0], self.content.inline)
+        return None
 
     def _live_in_general(self, functions: list[LiveFunction]) -> LiveWindows:
         contents = self.content.contents(functions)
