@@ -157,7 +157,6 @@ class ValueState(StateDescriptor, Generic[T]):
     __hash__ = StateDescriptor.__hash__
 
 
-@dataclass(frozen=True)
 class ListState(StateDescriptor, Generic[T]):
     """A list for each key. Elements expire one by one.
 
@@ -169,10 +168,8 @@ class ListState(StateDescriptor, Generic[T]):
     """
 
     kind = "list"
-    __hash__ = StateDescriptor.__hash__
 
 
-@dataclass(frozen=True)
 class MapState(StateDescriptor, Generic[K, V]):
     """A map for each key, stored entry by entry. Entries expire one by one.
 
@@ -182,7 +179,6 @@ class MapState(StateDescriptor, Generic[K, V]):
     """
 
     kind = "map"
-    __hash__ = StateDescriptor.__hash__
 
 
 @dataclass(frozen=True)

@@ -18,9 +18,6 @@ from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
 
-from msgspec import DecodeError
-from msgspec.msgpack import Decoder, Encoder, Ext
-
 from sage.kernel.errors import StateCodecError
 from sage.kernel.state.array_codec import (
     array_parts,
@@ -46,7 +43,7 @@ _FROZEN = PLAIN_VALUE_TYPES - {bytes}  # detached bytes are what has been encode
 
 # The numbers of the extensions are part of the format: never change or reuse one.
 _HUGE_INT, _ODD_STR, _OWN_CLASS, _ARRAY, _SCALAR, _TUPLE, _PAIRS = range(1, 8)
-_UNREADABLE = (DecodeError, ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
+_UNREADABLE = (ValueError, TypeError, LookupError, ArithmeticError, AttributeError)
 _MICROSECOND = timedelta(microseconds=1)
 
 
@@ -82,8 +79,13 @@ class StateCodec:
     ) -> None:
         self._operator, self._state = operator, state
         self._classes = classes if classes is not None else OwnClasses()
-        self._dump = Encoder().encode
+        # Takes longer to import than the rest of the kernel; a job without state never needs it.
+        from msgspec import DecodeError
+        from msgspec.msgpack import Decoder, Encoder, Ext
+
+        self._dump, self._ext = Encoder().encode, Ext
         self._load = Decoder(ext_hook=self._restored).decode
+        self._unreadable = (DecodeError, *_UNREADABLE)
 
     def encode(self, value: Any) -> bytes:
         """Return the bytes of a value.
@@ -115,7 +117,7 @@ class StateCodec:
             return self._load(data)
         except UnstorableError as error:
             raise self._error(error.reason, error.type_name, error.hint) from error
-        except _UNREADABLE as error:
+        except self._unreadable as error:
             raise self._error(f"{len(data)} stored bytes cannot be read: {error}", "") from error
 
     def detached(self, value: Any) -> Any:
@@ -155,13 +157,15 @@ class StateCodec:
         if cls is dict:
             return self._packed_dict(value, plain)
         if cls is tuple and plain.issuperset(map(type, value)):
-            return Ext(_TUPLE, self._dump(value))
+            return self._ext(_TUPLE, self._dump(value))
         number, parts = self._taken_apart(value, cls)
-        return Ext(number, self._dump(self._packed(parts, plain)))
+        return self._ext(number, self._dump(self._packed(parts, plain)))
 
     def _packed_dict(self, value: dict[Any, Any], plain: frozenset[type]) -> Any:
         if not plain.issuperset(map(type, value)):
-            return Ext(_PAIRS, self._dump([self._packed(item, plain) for item in _flat(value)]))
+            return self._ext(
+                _PAIRS, self._dump([self._packed(item, plain) for item in _flat(value)])
+            )
         if plain.issuperset(map(type, value.values())):
             return value
         return {key: self._packed(item, plain) for key, item in value.items()}

@@ -18,8 +18,6 @@ from enum import Enum, Flag
 from functools import lru_cache
 from typing import Any
 
-import msgspec
-
 __all__ = ["OwnClasses", "UnstorableError", "instance_kind", "instance_parts", "rebuilt"]
 
 _NATIVE = (int, float, str, bytes, tuple, list, dict, set, frozenset, BaseException)
@@ -96,6 +94,8 @@ def _imported(module: str, qualname: str) -> type | None:
 @lru_cache(maxsize=256)
 def instance_kind(cls: type) -> str | None:
     """Return what sort of own class this is: enum, struct, tuple, dataclass; None if none."""
+    import msgspec  # the codec has done so before; see there
+
     if issubclass(cls, Enum):
         return "enum"
     if issubclass(cls, msgspec.Struct):
