@@ -6,8 +6,8 @@ types honest.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from typing import Any, assert_type
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeGuard, assert_type
 
 from sage.kernel import (
     AggregateFunction,
@@ -21,9 +21,13 @@ from sage.kernel import (
     LocalEnvironment,
     MapFunction,
     ProcessFunction,
+    ProcessWindowFunction,
     ReduceFunction,
+    SessionWindow,
     SourceFunction,
     TumblingWindow,
+    Window,
+    WindowedStream,
 )
 from sage.kernel.operators.gather import Gathered
 
@@ -42,6 +46,10 @@ class Count(SourceFunction[int]):
 
 def countdown() -> Iterator[int]:
     yield from (2, 1)
+
+
+def is_text(value: int | str) -> TypeGuard[str]:
+    return isinstance(value, str)
 
 
 class Length(MapFunction[str, int]):
@@ -130,6 +138,8 @@ def test_map_and_filter() -> None:
     assert_type(words.map(Length()), DataStream[int])
     assert_type(words.filter(str.strip), DataStream[str])
     assert_type(words.filter(Long).filter(Long()), DataStream[str])
+    mixed: DataStream[int | str] = env.from_collection([1, "a"])
+    assert_type(mixed.filter(is_text), DataStream[str])
     assert_type(words.map(len).map(str).collect(), list[str])
     assert words.map(Length).collect() == [1, 2]
 
@@ -201,6 +211,38 @@ def test_joins_in_event_time() -> None:
     assert_type(left.deduplicate(), DataStream[str])
     assert_type(left.deduplicate(within_s=5), DataStream[str])
     assert len(left.interval_join(right, -1, 1).collect()) == 2
+
+
+class Lengths(ProcessWindowFunction[int, str, float]):
+    def process(self, key: int, records: Sequence[str], ctx: Any) -> Iterable[float]:
+        return [float(len(record)) for record in records]
+
+
+def starts(key: int, window: Window, records: Sequence[str]) -> list[float]:
+    return [window.start_s for _ in records]
+
+
+def test_windows() -> None:
+    """A windowed stream knows key and record; ``emit`` has the type of the result."""
+    windowed = words.assign_timestamps(len).key_by(len).window(TumblingWindow(10))
+    assert_type(windowed, WindowedStream[int, str])
+    assert_type(windowed.reduce(max), DataStream[str])
+    assert_type(windowed.reduce(Longest), DataStream[str])
+    assert_type(
+        windowed.reduce(max, emit=lambda k, w, v: (k, w.end_s)), DataStream[tuple[int, float]]
+    )
+    assert_type(windowed.count(), DataStream[tuple[int, int]])
+    assert_type(windowed.count(emit=lambda key, window, n: n / 2), DataStream[float])
+    assert_type(windowed.top(2, by=len), DataStream[list[str]])
+    assert_type(windowed.top(2, ByLength, emit=lambda k, w, top: top[0]), DataStream[str])
+    assert_type(windowed.process(Lengths), DataStream[float])
+    assert_type(windowed.process(Lengths()), DataStream[float])
+    assert_type(windowed.process(lambda key, records, ctx: [records[0]]), DataStream[str])
+    assert_type(windowed.apply(starts), DataStream[float])
+    numbers = words.map(len).assign_timestamps(abs).window(SessionWindow(5))
+    assert_type(numbers.aggregate(Mean), DataStream[float])
+    assert_type(numbers.aggregate(Mean(), emit=lambda k, w, mean: str(mean)), DataStream[str])
+    assert windowed.count().collect() == [(1, 1), (2, 1)]
 
 
 def test_branches() -> None:

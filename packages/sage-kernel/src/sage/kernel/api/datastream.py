@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar, overload
 
 from sage.common.core import functions as fn
 from sage.kernel.api.branching import BranchingVerbs
@@ -88,12 +88,21 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
             return self._then(MapAsyncOperator(spec), common)
         return self._apply(shapes.MAP, MapOperator, function, args, options)
 
+    @overload
+    def filter(self, function: Callable[[T], TypeGuard[U]], **options: Any) -> DataStream[U]: ...
+    @overload
     def filter(
         self,
         function: Callable[[T], object] | fn.FilterFunction[T] | type,
         *args: Any,
         **options: Any,
-    ) -> DataStream[T]:
+    ) -> DataStream[T]: ...
+    def filter(
+        self,
+        function: Any,
+        *args: Any,
+        **options: Any,
+    ) -> DataStream[Any]:
         """Keep the records for which the function returns something true.
 
         Example:
@@ -448,7 +457,7 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
     def _as_one_key(self) -> KeyedStream[int, T]:
         from sage.kernel.api.keyed_stream import KeyedStream
 
-        one = self._then(SingleKeyOperator(), {})
+        one = self._then(SingleKeyOperator(), {"parallelism": 1})  # which keeps the order
         return KeyedStream(self.env, one.uid, partitioning=Partitioning.HASH)
 
     if not TYPE_CHECKING:  # a type checker must go on refusing what is not there

@@ -51,7 +51,7 @@ PAYS_FROM_S = 3e-6
 _MEASURED_FROM = 1000  # records; fewer measure the start-up
 _THREADS_PER_CORE = 4
 _MOST_THREADS = 32
-_PASSING_ON = ("loop_head", "loop_tail", "future", "single_key", "requests")
+_PASSING_ON = ("loop_head", "loop_tail", "future", "requests")
 
 
 @dataclass(frozen=True)
