@@ -117,7 +117,7 @@ def call_of(
     if inline is not None and len(inline.parameters) > len(variables):
         # An object may have another function under the name of its class's method.
         same = getattr(call, "__func__", None) is getattr(type(owner), call.__name__, call)
-        if same and call.__self__ is owner:
+        if same and getattr(call, "__self__", None) is owner:
             expression = inline.on(loop.bind(owner, "self"), *variables)
             return f"{expression}  # {inline.origin}"
     elif inline is not None:
