@@ -159,9 +159,11 @@ class AssignTimestampsOperator(Operator):
         time = applied(loop, live.functions[0], self.inline, "t")
         rises = [f"if {time} == {loop.bind(END_OF_TIME, 'i')}: {refuse}({time})"]
         if live.generator is None:
-            bound = self.max_out_of_orderness_s  # without one, ints of any size stay exact
-            less = f" - {loop.bind(bound, 'b')}" if bound else ""
-            rises.append(f"{watermark} = {time}{less}")
+            bound = self.max_out_of_orderness_s
+            lower = f"{time} - {loop.bind(bound, 'b')}"
+            if not bound:  # ints of any size stay exact, and no record is late by itself
+                lower = f"{time} if type({time}) is int else {time} - 0.0"
+            rises.append(f"{watermark} = {lower}")
         rises.append(f"{highest} = {time}")
         # Comparing is the check: what is no number cannot be compared, and NaN is neither.
         loop.block(
