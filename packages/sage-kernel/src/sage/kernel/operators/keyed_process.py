@@ -144,6 +144,8 @@ class LiveKeyedProcess(LiveEventTimeOperator):
     def add(self, input_index: int, key: Any, record: Any, time: float, watermark: float) -> None:
         """Give a record to the function and emit what comes of it."""
         self._turn_to(key, time, watermark)
+        if self.keyed is not None:
+            self.keyed.timestamp_s, self.keyed.watermark_s = time, watermark
         if watermark > self.watermark:  # what timers give later does not go back behind it
             self.watermark = watermark
         statistics = self.statistics
@@ -197,6 +199,13 @@ class LiveKeyedProcess(LiveEventTimeOperator):
         for key, timestamp_s in timers.pop_due(now_s):
             self._turn_to(key, timestamp_s, watermark)
             self.context.time_domain = domain
+            if self.keyed is not None:
+                # What has a time to live is as old as the timer says: a watermark that jumps past
+                # both, as at the end of the input, does not take a value away before its timer.
+                self.keyed.watermark_s = self.watermark
+                if domain == "event":
+                    self.keyed.timestamp_s = timestamp_s
+                    self.keyed.watermark_s = max(self.watermark, min(timestamp_s, watermark))
             self._emit_guarded(key, timestamp_s, domain)
 
     def _emit_guarded(self, key: Any, timestamp_s: float, domain: str) -> None:
@@ -227,7 +236,6 @@ class LiveKeyedProcess(LiveEventTimeOperator):
         context.beside = {"time": time, "watermark": watermark}
         if self.keyed is not None:
             self.keyed.set_current_key(key)
-            self.keyed.timestamp_s, self.keyed.watermark_s = time, watermark
 
     def _next_event(self) -> float:
         due = self.event_timers.due_s
