@@ -71,13 +71,13 @@ CASES: list[tuple[WindowAssigner, Trigger | None, float, str]] = [
 
 def pane(key: Any, records: Sequence[Record], ctx: Any) -> list[Any]:
     numbers = [number for number, _, _ in records]
-    window = (ctx.window.start_s, ctx.window.end_s)
+    window = (float(ctx.window.start_s), float(ctx.window.end_s))  # 0 and 0.0 are one time
     return [(repr(key), *window, numbers, ctx.pane.timing, ctx.pane.index)]
 
 
 def panes_of(expected: ExpectedWindows) -> list[Any]:
     return [
-        (repr(p.key), p.start_s, p.end_s, p.records, p.pane.timing, p.pane.index)
+        (repr(p.key), float(p.start_s), float(p.end_s), p.records, p.pane.timing, p.pane.index)
         for p in expected.panes
     ]
 
