@@ -14,6 +14,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone, tzinfo
 from decimal import Decimal
+from itertools import chain
 from typing import Any, NamedTuple
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -131,8 +132,11 @@ class StateCodec:
         return self.encode(value)
 
     def all_detached(self, values: list[Any]) -> list[Any]:
-        """Return what `detached` returns for each; almost nothing to do where all are plain."""
-        if _FROZEN.issuperset(map(type, values)):
+        """Return what `detached` returns for each, at C's speed where all are plain or tuples."""
+        kinds = set(map(type, values))
+        if kinds <= _FROZEN:
+            return values
+        if kinds == {tuple} and _FROZEN.issuperset(map(type, chain.from_iterable(values))):
             return values
         return list(map(self.detached, values))
 
