@@ -1,7 +1,7 @@
 """``interval_join``: pairs of two streams whose times are close, each side kept while it may match.
 
-A pair has equal keys and ``left.time + lower_s <= right.time <= left.time + upper_s``, both ends
-included, as in Flink. It is emitted when the second of the two arrives, with the later of their
+A pair has equal keys and ``lower_s <= right.time - left.time <= upper_s``, both ends included, as
+in Flink. It is emitted when the second of the two arrives, with the later of their
 times. A record is dropped as soon as the watermark says that no partner can come any more; an outer
 join gives its row without a partner at that moment: never earlier, and never taken back.
 
@@ -71,7 +71,7 @@ class LiveIntervalJoin(LiveEventTimeOperator):
     Attributes:
         buckets: For each side, the buckets by number.
         width_s: Of a bucket.
-        reach_s: How far, on the axis, a right record's partners may lie before it.
+        reach_s: How far apart, on the axis, two records that match may be.
         narrowed: For each side, says where in many rows of the other side a record's partners are.
         kept: How many records it keeps, counted only where that is bounded.
     """
@@ -111,9 +111,9 @@ class LiveIntervalJoin(LiveEventTimeOperator):
     def fire(self, watermark: float) -> None:
         """Give the rows that can find no partner any more, and drop what no record can match."""
         lefts, rights = self._waiting
-        while lefts and lefts[0][0] < watermark:
+        while lefts and watermark - lefts[0][0] > self._upper_s:
             self._give_alone(0, heappop(lefts)[2])
-        while rights and rights[0][0] < watermark + self._lower_s:
+        while rights and rights[0][0] - watermark < self._lower_s:
             self._give_alone(1, heappop(rights)[2])
         for side in (0, 1):
             oldest = self._oldest[side]
@@ -143,16 +143,10 @@ class LiveIntervalJoin(LiveEventTimeOperator):
         at = bisect_right(range(0, len(rows), 3), time, key=rows.__getitem__) * 3
         rows[at:at] = time, record, fate
 
-    def wait(self, side: int, cell: Cell, until: float) -> None:
-        """Remember a record that is given alone if nothing matches it until then.
-
-        Args:
-            side: Its side.
-            cell: The record's.
-            until: The last time of a partner on the left side; its own time on the right side.
-        """
+    def wait(self, side: int, cell: Cell) -> None:
+        """Remember a record that is given alone if nothing matches it in time."""
         self._serial += 1
-        heappush(self._waiting[side], (until, self._serial, cell))
+        heappush(self._waiting[side], (cell[0], self._serial, cell))
         if self._waiting[side][0][2] is cell:
             self._look_ahead()
 
@@ -193,20 +187,16 @@ class LiveIntervalJoin(LiveEventTimeOperator):
         lefts, rights = self._waiting
         ends = [self._end_of(side, self._oldest[side][0]) for side in (0, 1) if self._oldest[side]]
         if lefts:
-            ends.append(lefts[0][0])
+            ends.append(lefts[0][0] + self._upper_s)
         if rights:
             ends.append(rights[0][0] - self._lower_s)
         self.due = math.nextafter(min(ends, default=END_OF_TIME), END_OF_TIME)
 
     def _among_rights(self, rows: Rows, time: float) -> range:
-        times, low, high = range(0, len(rows), 3), time + self._lower_s, time + self._upper_s
-        first = bisect_left(times, low, key=rows.__getitem__)
-        return times[first : bisect_right(times, high, first, key=rows.__getitem__)]
+        return _places(rows, time, self._lower_s, self._upper_s)
 
     def _among_lefts(self, rows: Rows, time: float) -> range:
-        times, lower, upper = range(0, len(rows), 3), self._lower_s, self._upper_s
-        first = bisect_left(times, time, key=lambda at: rows[at] + upper)
-        return times[first : bisect_right(times, time, first, key=lambda at: rows[at] + lower)]
+        return _places(rows, time, -self._upper_s, -self._lower_s)
 
 
 @dataclass(frozen=True)
@@ -284,14 +274,13 @@ class _Writer:
         self.fate, self.made = loop.fresh("fate"), loop.fresh("made")
 
     def write_place(self) -> None:
-        """Which buckets can have partners, and what its own bucket has for its key."""
-        loop, time, width = self.loop, self.time, self.loop.bind(self.live.width_s, "w")
+        """Where on the axis the record is, and what its own bucket has for its key."""
+        loop, width = self.loop, self.loop.bind(self.live.width_s, "w")
+        place = self.time
         if self.side == 0:
-            loop.line(f"low = {time} + {self.lower}; high = {time} + {self.upper}")
-            loop.line(f"first = own = low // {width}; last = high // {width}")
-        else:
-            reach = loop.bind(self.live.reach_s, "b")
-            loop.line(f"last = own = {time} // {width}; first = ({time} - {reach}) // {width}")
+            place = "low"
+            loop.line(f"low = {self.time} + {self.lower}; high = {self.time} + {self.upper}")
+        loop.line(f"own = {place} // {width}; into = {place} - own * {width}")
         if self.operator.max_rows is not None:
             most = loop.bind(self.operator.max_rows, "b")
             loop.block(f"if {self.me}.kept >= {most}:", [f"{self.me}.overflow()"])
@@ -303,35 +292,39 @@ class _Writer:
         loop.block(unchecked, [f"{check}({loop.key})"])
 
     def write_probe(self) -> None:
-        """Emit each pair, or make of it what the function makes."""
-        loop = self.loop
-        theirs = loop.bind(self.live.buckets[1 - self.side].get, "g")
-        narrowed = loop.bind(self.live.narrowed[self.side], "f")
-        if self.side == 0:
-            matches = "low <= rows[at] <= high"
-        else:
-            matches = f"rows[at] + {self.lower} <= {self.time} <= rows[at] + {self.upper}"
+        """Look into its own bucket, and into a neighbour if it is near enough to that."""
+        loop, live = self.loop, self.live
         loop.line(f"{self.fate} = {ALONE}")
         if self.operator.function is not None:
             loop.line(f"{self.made} = []")
-        for number in ("first", "last"):
-            found = self.made_lines() if self.operator.function is not None else self.emit_lines()
-            lines = [
-                f"rows = {theirs}({number})",
-                f"if rows is not None: rows = rows.get({loop.key})",
-                "if rows is not None:",
-                "    size = len(rows)",
-                f"    if size < {_LONG}: places = range(0, size, 3)",
-                f"    else: places = {narrowed}(rows, {self.time})",
-                "    for at in places:",
-                f"        if {matches}:",
-                *(f"            {line}" for line in found),
-            ]
-            if number == "first":
-                for line in lines:
-                    loop.line(line)
-            else:
-                loop.block("if last != first:", lines)
+        if self.side == 0:
+            after = loop.bind(live.width_s - live.reach_s, "b")
+            self.write_bucket("own")
+            self.write_bucket("own + 1", only_if=f"into >= {after}")
+        else:
+            before = loop.bind(live.reach_s, "b")
+            self.write_bucket("own - 1", only_if=f"into <= {before}")
+            self.write_bucket("own")
+
+    def write_bucket(self, number: str, only_if: str = "") -> None:
+        """Emit each pair with what a bucket has, or make of it what the function makes."""
+        loop = self.loop
+        theirs = loop.bind(self.live.buckets[1 - self.side].get, "g")
+        narrowed = loop.bind(self.live.narrowed[self.side], "f")
+        apart = f"{self.time} - rows[at]" if self.side else f"rows[at] - {self.time}"
+        found = self.made_lines() if self.operator.function is not None else self.emit_lines()
+        lines = [
+            f"rows = {theirs}({number})",
+            f"if rows is not None: rows = rows.get({loop.key})",
+            "if rows is not None:",
+            "    size = len(rows)",
+            f"    if size < {_LONG}: places = range(0, size, 3)",
+            f"    else: places = {narrowed}(rows, {self.time})",
+            "    for at in places:",
+            f"        if {self.lower} <= {apart} <= {self.upper}:",
+            *(f"            {line}" for line in found),
+        ]
+        loop.block(f"if {only_if}:", lines) if only_if else loop.lines(lines)
 
     def made_lines(self) -> list[str]:
         """Return the lines that call the function with a pair."""
@@ -366,13 +359,11 @@ class _Writer:
         if self.operator.max_rows is not None:
             lines.append(f"{self.me}.kept += 1")
         if given_alone:
-            until = f"{self.time} + {self.upper}" if self.side == 0 else self.time
-            wait = f"{self.me}.wait({self.side}, cell, {until})"
+            wait = f"{self.me}.wait({self.side}, cell)"
             lines.append(f"if {self.fate} == {ALONE}: {wait}")
         may_match = self.may_match()
         if may_match is None:
-            for line in lines:
-                loop.line(line)
+            loop.lines(lines)
             return
         loop.block(f"if {may_match}:", lines)
         parted = f"{self.me}.part({self.side}, [{self.time}, {self.record}, {self.fate}])"
@@ -381,8 +372,10 @@ class _Writer:
     def may_match(self) -> str | None:
         """Return the test whether a partner can still come, or None if one always can."""
         if self.side == 0:
-            return f"high >= {self.now}" if self.operator.upper_s < 0 else None
-        return f"{self.now} + {self.lower} <= {self.time}" if self.operator.lower_s > 0 else None
+            past = f"{self.now} - {self.time} <= {self.upper}"
+            return past if self.operator.upper_s < 0 else None
+        ahead = f"{self.time} - {self.now} >= {self.lower}"
+        return ahead if self.operator.lower_s > 0 else None
 
     def write_emit(self) -> None:
         """Emit what the function made."""
@@ -410,6 +403,13 @@ class _Writer:
         waiting = loop.bind(out.values, "o")
         lines.append(f"if len({waiting}) >= {self.live.most_waiting}: {self.me}.relieve()")
         return lines
+
+
+def _places(rows: Rows, time: float, least: float, most: float) -> range:
+    """Return where in sorted rows the times are so far from one, least and most included."""
+    places = range(0, len(rows), 3)
+    first = bisect_left(places, least, key=lambda at: rows[at] - time)
+    return places[first : bisect_right(places, most, first, key=lambda at: rows[at] - time)]
 
 
 def _pair(left: Any, right: Any) -> tuple[Any, Any]:

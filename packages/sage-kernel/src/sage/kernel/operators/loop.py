@@ -25,7 +25,7 @@ operator, and the frame's locals tell the record (``failure`` below, and ``chain
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -129,12 +129,16 @@ class Loop:
         """Add a line at the current depth."""
         self._lines.append((self._depth, text, self.index))
 
+    def lines(self, texts: Iterable[str]) -> None:
+        """Add lines at the current depth."""
+        for text in texts:
+            self.line(text)
+
     def block(self, text: str, body: list[str]) -> None:
         """Add a line that ends in a colon, and lines one level below it."""
         self.line(text)
         self._depth += 1
-        for item in body:
-            self.line(item)
+        self.lines(body)
         self._depth -= 1
 
     def bind(self, value: Any, hint: str = "f") -> str:

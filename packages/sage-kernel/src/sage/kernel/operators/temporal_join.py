@@ -74,7 +74,8 @@ class LiveTemporalJoin(LiveEventTimeOperator):
         if input_index == 0:
             self._serial += 1
             heappush(self._waiting, (time, self._serial, key, record))
-            self._look_ahead()
+            if self._waiting[0][1] == self._serial:
+                self._look_ahead()
         elif versions is None:
             self._versions[key] = [[time, record, False]]
         else:
@@ -114,9 +115,12 @@ class LiveTemporalJoin(LiveEventTimeOperator):
             version[2] = True
 
     def _forget(self, versions: list[Version], count: int) -> None:
-        if count > 0:
-            self.statistics.empty += sum(not used for _, _, used in versions[:count])
-            del versions[:count]
+        if count <= 0:
+            return
+        for version in versions[:count]:
+            if not version[2]:
+                self.statistics.empty += 1
+        del versions[:count]
 
     def _look_ahead(self) -> None:
         first = self._waiting[0][0] if self._waiting else END_OF_TIME

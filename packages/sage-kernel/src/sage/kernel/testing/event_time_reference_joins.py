@@ -48,15 +48,15 @@ def interval_join(
     paired: set[int] = set()
     for left in lefts:
         for right in rights:
-            near = left.time_s + lower_s <= right.time_s <= left.time_s + upper_s
+            near = lower_s <= right.time_s - left.time_s <= upper_s
             if near and left.key == right.key:
                 results.append(((left.record, right.record), max(left.time_s, right.time_s)))
                 paired |= {id(left), id(right)}
     if how in ("left", "full"):
-        over = [a for a in lefts if a.time_s + upper_s < now_s and id(a) not in paired]
+        over = [a for a in lefts if now_s - a.time_s > upper_s and id(a) not in paired]
         results += [((a.record, None), a.time_s) for a in over]
     if how in ("right", "full"):
-        over = [a for a in rights if a.time_s < now_s + lower_s and id(a) not in paired]
+        over = [a for a in rights if a.time_s - now_s < lower_s and id(a) not in paired]
         results += [((None, a.record), a.time_s) for a in over]
     return Said(results, late)
 
