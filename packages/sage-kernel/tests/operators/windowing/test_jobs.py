@@ -124,6 +124,42 @@ def test_no_batch_boundary_and_no_exchange_changes_a_result(
 
 
 @pytest.mark.parametrize("parallelism", [1, 3])
+@pytest.mark.parametrize(
+    "assigner", [TumblingWindow(7, 2.5), SlidingWindow(9, 3), SessionWindow(4)], ids=str
+)
+@SETTINGS
+@given(
+    records=RECORDS,
+    reads=st.lists(st.integers(1, 9), max_size=9),
+    batch_size=st.sampled_from([1, 3, 1024]),
+)
+def test_what_is_folded_in_the_loop_is_the_same_in_a_job(
+    assigner: WindowAssigner,
+    parallelism: int,
+    records: list[Record],
+    reads: list[int],
+    batch_size: int,
+) -> None:
+    """Counts of windows that fire once are those of the reference, and so is what is late."""
+    env = LocalEnvironment(config={"batch_size": batch_size})
+    keyed = timed(env, records, reads).key_by(lambda r: r[1])
+    counted = keyed.window(assigner).count(
+        emit=lambda key, window, n: (repr(key), float(window.start_s), float(window.end_s), n),
+        parallelism=parallelism,
+        name="windows",
+    )
+    main, late = CollectingSink(), CollectingSink()
+    counted.sink(main)
+    counted.side_output("late").sink(late)
+    metrics = env.submit().wait().metrics
+    expected = windows_of(arrivals([(0, key, t, n) for n, key, t in records], BOUND_S), assigner)
+    panes = [(key, start, end, len(inside)) for key, start, end, inside, _, _ in panes_of(expected)]
+    assert Counter(main.records) == Counter(panes)
+    assert sorted(number for number, _, _ in late.records) == sorted(expected.late)
+    check_conservation(metrics, env.graph())
+
+
+@pytest.mark.parametrize("parallelism", [1, 3])
 @SETTINGS
 @given(left=RECORDS, right=RECORDS, reads=st.lists(st.integers(1, 9), max_size=9))
 def test_main_and_late_are_every_record_once_behind_two_inputs(

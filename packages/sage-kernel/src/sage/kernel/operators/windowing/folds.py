@@ -110,20 +110,23 @@ class AggregateFold(AggregateContents):
     Args:
         function: The function.
         inline: What its ``add`` returns, where the optimizer proved it.
+        is_shared: Whether several windows have an accumulator.
     """
 
-    def __init__(self, function: LiveFunction, inline: InlinedFunction | None) -> None:
+    def __init__(
+        self, function: LiveFunction, inline: InlinedFunction | None, *, is_shared: bool
+    ) -> None:
         owner: Any = function.owner
         super().__init__(owner)
-        self._function, self._inline = function, inline
+        self._function, self._inline, self._is_shared = function, inline, is_shared
 
     def begin(self, accumulator: Any) -> Any:
         """Return a copy, if it could be changed: another window has it too."""
         return accumulator if type(accumulator) in _IMMUTABLE else copy.deepcopy(accumulator)
 
     def result(self, accumulator: Any) -> Any:
-        """Return the function's result."""
-        return self._result(accumulator)
+        """Return the function's result, which must not grow with the accumulator."""
+        return self.value(accumulator, is_kept=self._is_shared)
 
     def first_of(self, loop: Loop) -> str:
         """``add(create(), v)``."""

@@ -25,6 +25,7 @@ from sage.kernel.operators.windowing.assigners import (
     CountWindow,
     GlobalWindow,
     SessionWindow,
+    SlidingWindow,
     WindowAssigner,
 )
 from sage.kernel.operators.windowing.contents import (
@@ -206,7 +207,8 @@ class WindowOperator(EventTimeOperator):
         if self.content.verb == "count":
             return CountFold()
         if self.content.verb == "aggregate":
-            return AggregateFold(functions[0], self.content.inline)
+            is_shared = isinstance(self.assigner, SlidingWindow)
+            return AggregateFold(functions[0], self.content.inline, is_shared=is_shared)
         if self.content.verb == "reduce":
             return ReduceFold(functions[0], self.content.inline)
         return None
