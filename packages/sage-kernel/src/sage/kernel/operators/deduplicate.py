@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 __all__ = ["DeduplicateOperator", "DeduplicateWithinOperator", "LiveDeduplicateWithin"]
 
-_NOTHING: dict[Any, float] = {}
+Bucket = dict[Any, float]  # the time of a key
 
 
 class _LiveDeduplicate(LiveOperator):
@@ -66,31 +66,39 @@ class DeduplicateOperator(Operator):
 
 
 class LiveDeduplicateWithin(LiveEventTimeOperator):
-    """The times at which one subtask has passed on records, by bucket and key."""
+    """The times at which one subtask has passed on records, by bucket and key.
+
+    Attributes:
+        around: For the number of a bucket: that bucket, the one before and the one behind it.
+    """
 
     def __init__(self, operator: DeduplicateWithinOperator) -> None:
         super().__init__(operator, [])
         self._within_s = operator.within_s
-        self._buckets: dict[float, dict[Any, float]] = {}
+        self._buckets: dict[float, Bucket] = {}
         self._numbers: list[float] = []  # a heap
+        self.around: dict[float, tuple[Bucket, Bucket, Bucket]] = {}
 
-    def around(self, number: float) -> tuple[dict[Any, float], dict[Any, float], dict[Any, float]]:
-        """Return a bucket, which is there from now on, and what is before and behind it."""
-        here = self._buckets.get(number)
-        if here is None:
-            here = self._buckets[number] = {}
+    def add_around(self, number: float) -> tuple[Bucket, Bucket, Bucket]:
+        """Add what a record of a bucket looks into; all three are there from now on."""
+        near = (self._bucket(number), self._bucket(number - 1), self._bucket(number + 1))
+        self.around[number] = near
+        self._look_ahead()
+        return near
+
+    def _bucket(self, number: float) -> Bucket:
+        bucket = self._buckets.get(number)
+        if bucket is None:
+            bucket = self._buckets[number] = {}
             heappush(self._numbers, number)
-            self._look_ahead()
-        return (
-            here,
-            self._buckets.get(number - 1, _NOTHING),
-            self._buckets.get(number + 1, _NOTHING),
-        )
+        return bucket
 
     def fire(self, watermark: float) -> None:
         """Forget the times that no record can be near any more."""
         while self._numbers and self._end_of(self._numbers[0]) <= watermark:
-            del self._buckets[heappop(self._numbers)]
+            number = heappop(self._numbers)
+            del self._buckets[number]
+            self.around.pop(number, None)
         self._look_ahead()
 
     def _end_of(self, number: float) -> float:
@@ -136,8 +144,16 @@ class DeduplicateWithinOperator(Operator):
         loop.block(f"if {now} >= {me}.due:", [f"{me}.advance({now})"])
         refuse_behind_watermark(loop, live)
         loop.line(f"{number} = {time} // {within}")
-        around = f"{here}, {before}, {behind} = {me}.around({number})"
-        loop.block(f"if {number} != {of}:", [around, f"{of} = {number}"])
+        near = loop.fresh("m")
+        loop.block(
+            f"if {number} != {of}:",
+            [
+                f"{near} = {loop.bind(live.around.get, 'g')}({number})",
+                f"if {near} is None: {near} = {me}.add_around({number})",
+                f"{here}, {before}, {behind} = {near}",
+                f"{of} = {number}",
+            ],
+        )
         loop.drop_if(f"{key} in {here}", "filtered")
         loop.line(f"{seen} = {before}.get({key})")
         loop.block(
