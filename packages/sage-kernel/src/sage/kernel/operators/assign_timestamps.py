@@ -136,6 +136,18 @@ class AssignTimestampsOperator(Operator):
         """Its verb: a selector's name would mislead."""
         return self.kind
 
+    @property
+    def note(self) -> str:
+        """Where event time comes from, and how far behind the records it stays."""
+        bound, idle = self.max_out_of_orderness_s, ""
+        told = f", up to {bound:g} s out of order" if bound else " in order"
+        if self.generator is not None:
+            kind = self.generator if isinstance(self.generator, type) else type(self.generator)
+            told = f", watermarks by {kind.__name__}"
+        if self.idle_timeout_s is not None:
+            idle = f", idle after {self.idle_timeout_s:g} s"
+        return f"timestamps{told}{idle}"
+
     def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
         """Behind it every record has a time and a watermark."""
         return with_rider(with_rider(layout, "time"), "watermark")

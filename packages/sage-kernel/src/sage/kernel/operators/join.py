@@ -168,7 +168,9 @@ class LiveJoin(LiveOperator):
         left, right = (row.record, None) if row.side == 0 else (None, row.record)
         joined = self._join(left, right)
         if joined is not None:
-            yield Row((joined, *row.riders)) if row.riders else joined
+            at = self._times_at[row.side] if row.riders else None
+            beside = row.riders if at is None else self._of_pair(row.riders, at, row.time_s)
+            yield Row((joined, *beside)) if beside else joined
 
 
 @dataclass(frozen=True)
