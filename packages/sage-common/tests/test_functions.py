@@ -28,6 +28,10 @@ class Context:
     name, uid, parallel_index, parallelism, attempt = "f", "0-f", 0, 1, 0
     logger = logging.getLogger("test")
     metrics: Any = None
+    current_key: Any = None
+
+    def state(self, descriptor: Any) -> Any:
+        raise NotImplementedError
 
     def get_logger(self) -> logging.Logger:
         return self.logger
