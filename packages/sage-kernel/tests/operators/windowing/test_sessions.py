@@ -4,9 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from sage.kernel import AfterCount, AfterWatermark, SessionWindow
 from sage.kernel.operators.function_spec import FunctionSpec
-from sage.kernel.operators.windowing.window import PROCESS_WINDOW, ContentSpec, WindowOperator
+from sage.kernel.operators.windowing.window import (
+    EMIT,
+    PROCESS_WINDOW,
+    ContentSpec,
+    WindowOperator,
+)
 from sage.kernel.testing.operator_harness import Arrival, OperatorHarness
 
 
@@ -93,7 +100,8 @@ def test_merged_sessions_count_the_panes_of_both() -> None:
     assert panes == [0, 0, 2, 3]
 
 
-def test_a_record_of_many_sessions_costs_no_look_at_all_of_them() -> None:
+@pytest.mark.parametrize("verb", ["process", "count"])
+def test_a_record_of_many_sessions_costs_no_look_at_all_of_them(verb: str) -> None:
     """With 2,000 open sessions of one key, a record still compares itself with a handful."""
 
     class Time(float):
@@ -104,10 +112,16 @@ def test_a_record_of_many_sessions_costs_no_look_at_all_of_them() -> None:
             return float.__lt__(self, other)
 
     sessions = harness(1)
+    if verb == "count":
+        emit = FunctionSpec(EMIT, lambda key, window, n: (0, 0, "ab"[:n]))
+        operator = WindowOperator(SessionWindow(1), ContentSpec("count", emit=emit))
+        sessions = OperatorHarness(operator)
     for number in range(2000):
         bring(sessions, "a", 3 * number)
     for number in range(0, 2000, 2):
         bring(sessions, "b", Time(3 * number + 0.5))
     assert Time.compared < 40 * 1000
+    assert sessions.live.held == 3000
     sessions.finish()
     assert [r[2] for r in sessions.results] == ["ab", "a"] * 1000
+    assert sessions.live.held == 0

@@ -9,6 +9,7 @@ Layout:
     sinks         a sink whose records the test can wait for
     clock         a clock that moves when the test says so
     reference     the verbs on plain lists: what a pipeline must give, and the fates of its records
+    windows_reference  windows on a plain list, one record at a time
     conservation  checks that the counts of a job add up
     state_backend the conformance suite of state backends, to subclass in a test file
 """

@@ -20,6 +20,7 @@ from sage.kernel.operators.function_spec import LiveFunction
 from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.windowing.assigners import SessionWindow, Window
 from sage.kernel.operators.windowing.folds import Fold, LiveFoldedWindows
+from sage.kernel.operators.windowing.sessions import overlapping
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 
 if TYPE_CHECKING:
@@ -82,50 +83,56 @@ class LiveFoldedSessions(LiveFoldedWindows):
     def join(self, key: Any, record: Any, time: float, watermark: float) -> None:
         """Put a record together with the sessions that it overlaps, or open one."""
         end_s = self._assigner.end_after(time)
-        newest = self._newest.get(key)
+        newest, older = self._newest.get(key), self._older.get(key, [])
+        at, behind = len(older), len(older)
+        met: list[_Session] = []
         if newest is not None and time < newest.end_s:
-            sessions = self._sessions_of(key)
-            met = [s for s in sessions if s.start_s < end_s and time < s.end_s]
-            if met:
-                self._join(key, record, time, end_s, sessions, met)
-                return
-        if end_s <= watermark:
+            at, behind = overlapping(older, time, end_s)
+            met = older[at:behind]
+            if newest.start_s < end_s:
+                met.append(newest)
+        if met:
+            session = self._joined(met, record, time, end_s)
+            del older[at:behind]
+        elif end_s <= watermark:
             self.refuse_late(record, time, watermark)
             return
+        else:
+            session = self._opened_by(key, record, time, end_s, is_known=newest is not None)
+        if newest is None or met[-1:] == [newest]:
+            self._newest[key] = session
+        elif session.start_s >= newest.end_s:
+            self._newest[key] = session
+            self._older.setdefault(key, older).append(newest)
+        else:
+            self._older.setdefault(key, older).insert(at, session)
+        if not older:
+            self._older.pop(key, None)
+
+    def _opened_by(
+        self, key: Any, record: Any, start_s: float, end_s: float, *, is_known: bool
+    ) -> _Session:
         accumulator = self._fold.first(record)
-        if newest is None and type(key) not in PLAIN_KEY_TYPES:
+        if not is_known and type(key) not in PLAIN_KEY_TYPES:
             check_key(key)
-        session = _Session(key, self._opened, time, end_s, accumulator)
+        session = _Session(key, self._opened, start_s, end_s, accumulator)
         self._opened += 1
         heappush(self._ends, (end_s, session.serial, session))
         self.due = self._ends[0][0]
-        if newest is None:
-            self._newest[key] = session
-        else:
-            self._keep(key, [*self._sessions_of(key), session])
+        return session
 
-    def _join(
-        self,
-        key: Any,
-        record: Any,
-        time: float,
-        end_s: float,
-        sessions: list[_Session],
-        met: list[_Session],
-    ) -> None:
+    def _joined(self, met: list[_Session], record: Any, time: float, end_s: float) -> _Session:
         """Make one session of a record and those that it overlaps; none of them has ended."""
-        fold = self._fold
-        earlier = functools.reduce(fold.merge, [s.accumulator for s in met])
-        accumulator = fold.add(earlier, record)
+        earlier = functools.reduce(self._fold.merge, [s.accumulator for s in met])
+        accumulator = self._fold.add(earlier, record)
         session = min(met, key=lambda s: s.serial)
-        end_s = max(end_s, met[-1].end_s)
-        session.start_s, session.accumulator = min(time, met[0].start_s), accumulator
-        session.size = 1 + sum(s.size for s in met)
+        start_s, end_s = min(time, met[0].start_s), max(end_s, met[-1].end_s)
+        size = 1 + sum(s.size for s in met)
         for other in met:
             other.end_s = -math.inf
-        session.end_s = end_s
-        if len(met) > 1 or len(sessions) > 1:
-            self._keep(key, [session, *(s for s in sessions if s not in met)])
+        session.start_s, session.end_s = start_s, end_s
+        session.accumulator, session.size = accumulator, size
+        return session
 
     def fire(self, watermark: float) -> None:
         """Emit the sessions that have ended, in the order of their ends."""
@@ -142,25 +149,18 @@ class LiveFoldedSessions(LiveFoldedWindows):
                 self.say(window, {session.key: session.accumulator})
         self.due = ends[0][0] if ends else math.inf
 
-    def _sessions_of(self, key: Any) -> list[_Session]:
-        """Return the sessions of a key by start."""
-        newest = self._newest.get(key)
-        return [] if newest is None else [*self._older.get(key, ()), newest]
-
-    def _keep(self, key: Any, sessions: list[_Session]) -> None:
-        sessions.sort(key=lambda s: s.start_s)
-        self._newest[key] = sessions.pop()
-        if sessions:
-            self._older[key] = sessions
-        elif key in self._older:
-            del self._older[key]
-
     def _forget(self, session: _Session) -> None:
-        if session.key in self._older:
-            others = [s for s in self._sessions_of(session.key) if s is not session]
-            self._keep(session.key, others)
+        key = session.key
+        older = self._older.get(key)
+        if not older:
+            del self._newest[key]
+            return
+        if self._newest[key] is session:
+            self._newest[key] = older.pop()
         else:
-            del self._newest[session.key]
+            older.remove(session)
+        if not older:
+            del self._older[key]
 
     def write(self, loop: Loop) -> None:
         """Write the fold into the newest session, and ``join`` for what is not in it."""

@@ -15,7 +15,7 @@ import math
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
-from typing import Any
+from typing import Any, Protocol
 
 from sage.kernel.operators.windowing.assigners import SessionWindow
 from sage.kernel.operators.windowing.cell import EMPTY, Cell
@@ -23,7 +23,7 @@ from sage.kernel.operators.windowing.contents import Contents
 from sage.kernel.operators.windowing.open_windows import Due
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 
-__all__ = ["Sessions"]
+__all__ = ["Sessions", "overlapping"]
 
 
 class Sessions:
@@ -62,7 +62,7 @@ class Sessions:
                 if end_s > last.end_s:
                     self._move_end(last, end_s, watermark)
                 return (last,)
-            first, behind = _overlapping(sessions, start_s, end_s)
+            first, behind = overlapping(sessions, start_s, end_s)
             met = sessions[first:behind]
         if met:
             start_s, end_s = min(start_s, met[0].start_s), max(end_s, met[-1].end_s)
@@ -152,8 +152,15 @@ class Sessions:
             del self._of_key[cell.key]
 
 
-def _overlapping(sessions: list[Cell], start_s: float, end_s: float) -> tuple[int, int]:
-    """Return which sessions overlap a window: the first, and the first behind them."""
+class Span(Protocol):
+    """A session, as far as time goes."""
+
+    start_s: float
+    end_s: float
+
+
+def overlapping(sessions: Sequence[Span], start_s: float, end_s: float) -> tuple[int, int]:
+    """Return which sessions, in order, overlap a window: the first, and the first behind them."""
     behind = first = bisect_left(sessions, end_s, key=lambda session: session.start_s)
     while first and sessions[first - 1].end_s > start_s:
         first -= 1
