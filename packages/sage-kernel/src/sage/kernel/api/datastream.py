@@ -14,22 +14,20 @@ from sage.kernel.config import ErrorPolicy, RetryPolicy
 from sage.kernel.errors import FunctionError, GraphError
 from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.operators import function_spec as shapes
-from sage.kernel.operators.assign_timestamps import TIMESTAMP, AssignTimestampsOperator
 from sage.kernel.operators.filter import FilterOperator
 from sage.kernel.operators.flat_map import FlatMapOperator
 from sage.kernel.operators.function_spec import FunctionSpec
 from sage.kernel.operators.key_by import KeyByOperator, SingleKeyOperator
-from sage.kernel.operators.keyed_process import KeyedProcessOperator, has_timers
 from sage.kernel.operators.map import MapOperator
 from sage.kernel.operators.map_async import MapAsyncOperator
 from sage.kernel.operators.map_batches import MAP_BATCHES, MapBatchesOperator
-from sage.kernel.operators.side_output import PROCESS, ProcessOperator
-from sage.kernel.time.watermark import WatermarkGenerator
+from sage.kernel.operators.side_output import PROCESS, ProcessOperator, has_timers
 
 if TYPE_CHECKING:
     from sage.kernel.api.keyed_stream import KeyedStream
     from sage.kernel.api.windowed_stream import WindowedStream, WindowTime
     from sage.kernel.operators.windowing import Trigger, WindowAssigner, WindowMode
+    from sage.kernel.time.watermark import WatermarkGenerator
 
 __all__ = ["DataStream", "SinkHandle"]
 
@@ -295,6 +293,8 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
                 f"{spec.label} defines on_timer, and timers belong to keys",
                 hint=f".key_by(selector).process({spec.label})",
             )
+        from sage.kernel.operators.keyed_process import KeyedProcessOperator
+
         return self._then(KeyedProcessOperator(spec), common)
 
     @overload
@@ -375,6 +375,8 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
             >>> timed.key_by(lambda click: click[0]).window(TumblingWindow(10)).count().collect()
             [('a', 1), ('b', 1), ('a', 1)]
         """
+        from sage.kernel.operators.assign_timestamps import TIMESTAMP, AssignTimestampsOperator
+
         common, kwargs = split_options(options)
         spec = FunctionSpec(TIMESTAMP, function, args, kwargs)
         operator = AssignTimestampsOperator(

@@ -11,17 +11,15 @@ from sage.kernel.api.stream import Stream
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.transformation import Edge
 from sage.kernel.operators import function_spec as shapes
-from sage.kernel.operators.deduplicate import DeduplicateOperator, DeduplicateWithinOperator
 from sage.kernel.operators.function_spec import FunctionSpec
-from sage.kernel.operators.interval_join import IntervalJoinOperator
-from sage.kernel.operators.join import JoinHow
-from sage.kernel.operators.temporal_join import TemporalJoinHow, TemporalJoinOperator
-from sage.kernel.operators.window_join import WindowJoinOperator
-from sage.kernel.operators.windowing import WindowAssigner
 
+# Each operator is imported by the verb that makes it: few pipelines need any of them.
 if TYPE_CHECKING:
     from sage.kernel.api.datastream import DataStream
     from sage.kernel.api.keyed_stream import KeyedStream
+    from sage.kernel.operators.join import JoinHow
+    from sage.kernel.operators.temporal_join import TemporalJoinHow
+    from sage.kernel.operators.windowing import WindowAssigner
 
 __all__ = ["EventTimeJoinVerbs", "join_edges", "join_function"]
 
@@ -114,6 +112,8 @@ class EventTimeJoinVerbs(Stream[T], Generic[K, T]):
             [(('q1', 1), ('q1', 9)), (('q2', 12), None)]
         """
         spec, common = join_function(function, args, options)
+        from sage.kernel.operators.window_join import WindowJoinOperator
+
         operator = WindowJoinOperator(spec, assigner, how, allowed_lateness_s)
         return self.env.add_operator(operator, join_edges("window_join", self, other), common)
 
@@ -192,6 +192,8 @@ class EventTimeJoinVerbs(Stream[T], Generic[K, T]):
             [('milk', False), ('tea', True)]
         """
         spec, common = join_function(function, args, options)
+        from sage.kernel.operators.interval_join import IntervalJoinOperator
+
         operator = IntervalJoinOperator(spec, lower_s, upper_s, how)
         return self.env.add_operator(operator, join_edges("interval_join", self, other), common)
 
@@ -259,6 +261,8 @@ class EventTimeJoinVerbs(Stream[T], Generic[K, T]):
             [(5, 1.5), (25, 1.75)]
         """
         spec, common = join_function(function, args, options)
+        from sage.kernel.operators.temporal_join import TemporalJoinOperator
+
         operator = TemporalJoinOperator(spec, how)
         return self.env.add_operator(operator, join_edges("temporal_join", self, versions), common)
 
@@ -282,6 +286,11 @@ class EventTimeJoinVerbs(Stream[T], Generic[K, T]):
             >>> words.key_by(lambda word: word).deduplicate().collect()
             ['a', 'b']
         """
+        from sage.kernel.operators.deduplicate import (
+            DeduplicateOperator,
+            DeduplicateWithinOperator,
+        )
+
         operator = (
             DeduplicateOperator() if within_s is None else DeduplicateWithinOperator(within_s)
         )

@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Generic, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from sage.common.core import functions as fn
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.event_time_joins import EventTimeJoinVerbs, join_edges, join_function
 from sage.kernel.api.options import split_options
-from sage.kernel.api.windowed_stream import WindowedStream, WindowTime
 from sage.kernel.graph.event_time import EventTime
 from sage.kernel.operators import function_spec as shapes
 from sage.kernel.operators.function_spec import FunctionSpec
-from sage.kernel.operators.interval_join import IntervalJoinOperator
-from sage.kernel.operators.join import JoinHow, JoinOperator
 from sage.kernel.operators.keyed_fold import (
     AGGREGATE,
     AggregateOperator,
     CountOperator,
     ReduceOperator,
 )
-from sage.kernel.operators.operator import Operator
-from sage.kernel.operators.windowing import Trigger, WindowAssigner, WindowMode
+
+# Joins and windows are imported by the verb that makes them: few pipelines need them.
+if TYPE_CHECKING:
+    from sage.kernel.api.windowed_stream import WindowedStream, WindowTime
+    from sage.kernel.operators.join import JoinHow
+    from sage.kernel.operators.operator import Operator
+    from sage.kernel.operators.windowing import Trigger, WindowAssigner, WindowMode
 
 __all__ = ["KeyedStream"]
 
@@ -159,8 +161,12 @@ class KeyedStream(DataStream[T], EventTimeJoinVerbs[K, T], Generic[K, T]):
         """
         edges = join_edges("join", self, other)
         spec, common = join_function(function, args, options)
+        from sage.kernel.operators.join import JoinOperator
+
         operator: Operator = JoinOperator(spec, how, state_ttl_s, max_rows)
         if state_ttl_s is not None and EventTime(self.env.graph()).is_on(*edges):
+            from sage.kernel.operators.interval_join import IntervalJoinOperator
+
             operator = IntervalJoinOperator(spec, -state_ttl_s, state_ttl_s, how, max_rows)
         return self.env.add_operator(operator, edges, common)
 
@@ -196,6 +202,8 @@ class KeyedStream(DataStream[T], EventTimeJoinVerbs[K, T], Generic[K, T]):
             >>> by_item.window(TumblingWindow(60)).count().collect()
             [('tea', 2), ('tea', 1)]
         """
+        from sage.kernel.api.windowed_stream import WindowedStream
+
         return WindowedStream(
             self,
             assigner,

@@ -34,7 +34,6 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from sage.common.core.functions import ProcessFunction
 from sage.kernel.errors import FunctionError
 from sage.kernel.operators.event_time import EventTimeOperator, LiveEventTimeOperator
 from sage.kernel.operators.flat_map import items_of
@@ -47,14 +46,7 @@ from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME, happening_at
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["KeyedProcessOperator", "LiveKeyedProcess", "TimedContext", "Timers", "has_timers"]
-
-
-def has_timers(spec: FunctionSpec) -> bool:
-    """Whether a process function defines ``on_timer``."""
-    target = spec.target
-    cls = target if isinstance(target, type) else type(target)
-    return issubclass(cls, ProcessFunction) and cls.on_timer is not ProcessFunction.on_timer
+__all__ = ["KeyedProcessOperator", "LiveKeyedProcess", "TimedContext", "Timers"]
 
 
 class Timers:

@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sage.common.core.functions import ProcessFunction
-from sage.common.core.state import StateDescriptor
 from sage.kernel.errors import FunctionError, no_keys
 from sage.kernel.operators.flat_map import items_of
 from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec
@@ -23,9 +22,10 @@ from sage.kernel.operators.operator import LiveOperator, Operator
 from sage.kernel.time.watermark import START_OF_TIME
 
 if TYPE_CHECKING:
+    from sage.common.core.state import StateDescriptor
     from sage.kernel.operators.loop import Loop
 
-__all__ = ["PROCESS", "ProcessContext", "ProcessOperator", "RouteOperator"]
+__all__ = ["PROCESS", "ProcessContext", "ProcessOperator", "RouteOperator", "has_timers"]
 
 PROCESS = FunctionShape("process", ProcessFunction, "process")
 
@@ -83,6 +83,13 @@ class ProcessContext:
     def let_go(self) -> None:
         """Forget the last record's request: one that nothing refers to any more is answered."""
         self.beside.pop("request", None)
+
+
+def has_timers(spec: FunctionSpec) -> bool:
+    """Whether a process function defines ``on_timer``; it is then run by `keyed_process`."""
+    target = spec.target
+    cls = target if isinstance(target, type) else type(target)
+    return issubclass(cls, ProcessFunction) and cls.on_timer is not ProcessFunction.on_timer
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,12 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING, Any
 
-from sage.common.core.state import StateDescriptor
 from sage.kernel.errors import no_keys
 from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.runtime.services import Services
 
 if TYPE_CHECKING:
+    from sage.common.core.state import StateDescriptor
     from sage.kernel.state.keyed_state import KeyedState
 
 __all__ = ["FunctionCounters", "RuntimeContext"]

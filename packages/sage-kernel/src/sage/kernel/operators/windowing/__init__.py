@@ -5,7 +5,11 @@ Layout:
     triggers         when a window says what is in it
     pane             which firing of a window it is
     window           the operator, as a description
-    live_windows     the windows of one subtask: triggers, panes, fates
+    folds            the fast paths, written into the loop: what they share, and how they end
+    sliced_windows   tumbling and sliding windows, folded slice by slice; slice_merging puts slices
+                     together
+    folded_sessions  session windows, folded as records come
+    live_windows     everything else: any window, trigger, content and mode
     open_windows     what a collection of open windows is; aligned_windows, sessions and
                      endless_windows are the three kinds
     cell             one window of one key
