@@ -217,6 +217,23 @@ def test_windows_of_time_want_timestamps(env: LocalEnvironment) -> None:
     assert sum(by_clock.collect()) == 6
 
 
+def test_a_window_inside_a_loop_is_refused(env: LocalEnvironment) -> None:
+    """What goes round would wait for what is in the window, and that for the end of the loop."""
+    for assigner in (CountWindow(2), GlobalWindow()):
+        looped = env.from_collection([1, 2, 3]).iterate(
+            lambda stream, assigner=assigner: stream.window(assigner).reduce(max),
+            max_iterations=2,
+        )
+        with pytest.raises(GraphError, match="keep the loop from ending"):
+            looped.collect()
+    timed = env.from_collection([1]).assign_timestamps(lambda n: n)
+    looped = timed.iterate(
+        lambda stream: stream.window(TumblingWindow(5)).reduce(max), max_iterations=2
+    )
+    with pytest.raises(GraphError, match="inside a loop cannot know how far event time has come"):
+        looped.collect()
+
+
 BAD: list[tuple[dict[str, Any], str]] = [
     ({"assigner": TumblingWindow}, "got the class TumblingWindow"),
     ({"assigner": 60}, "window wants an assigner, got 60"),

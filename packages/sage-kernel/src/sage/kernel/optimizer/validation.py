@@ -95,7 +95,10 @@ def _time_problems(event_time: EventTime, transformation: Transformation) -> lis
     if transformation.loop is not None and isinstance(operator, EventTimeOperator):
         told = f"{operator.kind} inside a loop cannot know how far event time has come"
         if not operator.uses_time:
-            told = f"{operator.kind} with on_timer inside a loop would keep the loop from ending"
+            told = (
+                f"{operator.kind} inside a loop holds records or timers, "
+                f"which would keep the loop from ending"
+            )
     elif not operator.uses_time or event_time.reaches(transformation):
         return []
     else:
