@@ -217,6 +217,21 @@ def test_windows_of_time_want_timestamps(env: LocalEnvironment) -> None:
     assert sum(by_clock.collect()) == 6
 
 
+@pytest.mark.parametrize("parallelism", [1, 3, "auto"])
+def test_windows_by_the_clock_miss_no_record_on_its_way(parallelism: Any) -> None:
+    """A record's time is read where its window is, so none comes too late for it."""
+    env = LocalEnvironment(config={"batch_size": 7})
+    keyed = env.from_collection(range(2000)).key_by(lambda n: n % 11)
+    windowed = keyed.window(TumblingWindow(0.002), time="processing")
+    counted = windowed.count(parallelism=parallelism, name="windows")
+    sink = CollectingSink()
+    counted.sink(sink)
+    metrics = env.submit().wait().metrics
+    assert sum(n for _, n in sink.records) == 2000
+    assert metrics["windows"].late == 0
+    check_conservation(metrics, env.graph())
+
+
 def test_a_window_inside_a_loop_is_refused(env: LocalEnvironment) -> None:
     """What goes round would wait for what is in the window, and that for the end of the loop."""
     for assigner in (CountWindow(2), GlobalWindow()):
