@@ -251,6 +251,14 @@ def test_what_comes_after_all_its_partners_is_not_kept(
     assert harness.statistics.empty == 1
 
 
+def test_a_time_is_over_as_soon_as_floats_say_so() -> None:
+    """At the watermark from which on no difference is small enough, not one later."""
+    harness = OperatorHarness(IntervalJoinOperator(None, -1, -1, "left"))
+    harness.process(Arrival("old", "k", -0.9, -3.0), Arrival("new", "k", 0.6, -1.9))
+    harness.advance(-1.9)  # -1.9 - -0.9 is a little more than -1
+    assert harness.results == [("old", None)]
+
+
 @pytest.mark.parametrize("lower", [-1.0, 0.0])
 def test_an_interval_join_forgets_what_is_over(lower: float) -> None:
     """However long it runs, it keeps what may still match, and as much again at most."""

@@ -34,16 +34,20 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.errors import GraphError
-from sage.kernel.operators.event_time import (
-    EventTimeOperator,
-    LiveEventTimeOperator,
-    refuse_behind_watermark,
-)
+from sage.kernel.operators.event_time import EventTimeOperator, LiveEventTimeOperator
 from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
+from sage.kernel.operators.interval_join_loop import (
+    ALONE,
+    EMITTED,
+    MATCHED,
+    Bucket,
+    Cell,
+    IntervalJoinLoop,
+    Rows,
+)
 from sage.kernel.operators.join import JoinHow, check_how, given_alone
 from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.operators.windowing.arguments import check_seconds
-from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 from sage.kernel.time.watermark import END_OF_TIME
 
 if TYPE_CHECKING:
@@ -51,17 +55,6 @@ if TYPE_CHECKING:
 
 __all__ = ["IntervalJoinOperator", "LiveIntervalJoin"]
 
-# What became of a record so far. Of a side that is given alone, a cell holds time, record and fate,
-# which is where the row that waits to be given alone looks.
-ALONE, MATCHED, EMITTED = 0, 1, 2
-Cell = list[Any]
-
-# The records of a key in a bucket, flat, because a container for each record would keep the garbage
-# collector busy: time, record, fate (or cell), time, record, fate, ...
-Rows = list[Any]
-Bucket = dict[Any, Rows]
-
-_LONG = 16 * 3  # so long rows are bisected
 _NARROWEST_S = 2.0**-10  # of a bucket; finer than any timestamps that make sense
 
 
@@ -120,6 +113,8 @@ class LiveIntervalJoin(LiveEventTimeOperator):
             while oldest and self._end_of(side, oldest[0]) < watermark:
                 self._drop(side, self.buckets[side].pop(heappop(oldest)))
         self._look_ahead()
+        # A time may be over only just behind that; while the watermark stands still, it is not.
+        self.due = max(self.due, math.nextafter(watermark, END_OF_TIME))
 
     def bucket(self, side: int, number: float) -> Bucket:
         """Add a bucket to one side."""
@@ -190,7 +185,7 @@ class LiveIntervalJoin(LiveEventTimeOperator):
             ends.append(lefts[0][0] + self._upper_s)
         if rights:
             ends.append(rights[0][0] - self._lower_s)
-        self.due = math.nextafter(min(ends, default=END_OF_TIME), END_OF_TIME)
+        self.due = min(ends, default=END_OF_TIME)
 
     def _among_rights(self, rows: Rows, time: float) -> range:
         return _places(rows, time, self._lower_s, self._upper_s)
@@ -251,158 +246,7 @@ class IntervalJoinOperator(EventTimeOperator):
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """Find the partners, keep the record, emit: a function that raises has changed nothing."""
         assert isinstance(live, LiveIntervalJoin)
-        now, me = loop.riders["watermark"], loop.bind(live, "e")
-        loop.block(f"if {now} >= {me}.due:", [f"{me}.advance({now})"])
-        refuse_behind_watermark(loop, live)
-        writer = _Writer(self, loop, live, me)
-        writer.write_place()
-        writer.write_probe()
-        writer.write_keep()
-        writer.write_emit()
-
-
-class _Writer:
-    """Writes the loop for the records of one side."""
-
-    def __init__(
-        self, operator: IntervalJoinOperator, loop: Loop, live: LiveIntervalJoin, me: str
-    ) -> None:
-        self.operator, self.loop, self.live, self.me = operator, loop, live, me
-        self.side = loop.input_index
-        self.record, self.time, self.now = loop.value, loop.riders["time"], loop.riders["watermark"]
-        self.lower, self.upper = loop.bind(operator.lower_s, "b"), loop.bind(operator.upper_s, "b")
-        self.fate, self.made = loop.fresh("fate"), loop.fresh("made")
-
-    def write_place(self) -> None:
-        """Where on the axis the record is, and what its own bucket has for its key."""
-        loop, width = self.loop, self.loop.bind(self.live.width_s, "w")
-        place = self.time
-        if self.side == 0:
-            place = "low"
-            loop.line(f"low = {self.time} + {self.lower}; high = {self.time} + {self.upper}")
-        loop.line(f"own = {place} // {width}; into = {place} - own * {width}")
-        if self.operator.max_rows is not None:
-            most = loop.bind(self.operator.max_rows, "b")
-            loop.block(f"if {self.me}.kept >= {most}:", [f"{self.me}.overflow()"])
-        mine = loop.bind(self.live.buckets[self.side].get, "g")
-        plain, check = loop.bind(PLAIN_KEY_TYPES, "p"), loop.bind(check_key, "c")
-        loop.line(f"bucket = {mine}(own)")
-        loop.line(f"mates = bucket.get({loop.key}) if bucket is not None else None")
-        unchecked = f"if mates is None and type({loop.key}) not in {plain}:"
-        loop.block(unchecked, [f"{check}({loop.key})"])
-
-    def write_probe(self) -> None:
-        """Look into its own bucket, and into a neighbour if it is near enough to that."""
-        loop, live = self.loop, self.live
-        loop.line(f"{self.fate} = {ALONE}")
-        if self.operator.function is not None:
-            loop.line(f"{self.made} = []")
-        if self.side == 0:
-            after = loop.bind(live.width_s - live.reach_s, "b")
-            self.write_bucket("own")
-            self.write_bucket("own + 1", only_if=f"into >= {after}")
-        else:
-            before = loop.bind(live.reach_s, "b")
-            self.write_bucket("own - 1", only_if=f"into <= {before}")
-            self.write_bucket("own")
-
-    def write_bucket(self, number: str, only_if: str = "") -> None:
-        """Emit each pair with what a bucket has, or make of it what the function makes."""
-        loop = self.loop
-        theirs = loop.bind(self.live.buckets[1 - self.side].get, "g")
-        narrowed = loop.bind(self.live.narrowed[self.side], "f")
-        apart = f"{self.time} - rows[at]" if self.side else f"rows[at] - {self.time}"
-        found = self.made_lines() if self.operator.function is not None else self.emit_lines()
-        lines = [
-            f"rows = {theirs}({number})",
-            f"if rows is not None: rows = rows.get({loop.key})",
-            "if rows is not None:",
-            "    size = len(rows)",
-            f"    if size < {_LONG}: places = range(0, size, 3)",
-            f"    else: places = {narrowed}(rows, {self.time})",
-            "    for at in places:",
-            f"        if {self.lower} <= {apart} <= {self.upper}:",
-            *(f"            {line}" for line in found),
-        ]
-        loop.block(f"if {only_if}:", lines) if only_if else loop.lines(lines)
-
-    def made_lines(self) -> list[str]:
-        """Return the lines that call the function with a pair."""
-        function = self.loop.bind(self.live.functions[0].call)
-        return [
-            f"pair = {function}{self.pair()}",
-            f"{self.made}.append((rows, at, pair))",
-            f"if pair is not None: {self.fate} = {EMITTED}",
-            f"elif {self.fate} == {ALONE}: {self.fate} = {MATCHED}",
-        ]
-
-    def pair(self) -> str:
-        """Return the two records, the left one first."""
-        sides = [self.record, "rows[at + 1]"]
-        return f"({', '.join(sides if self.side == 0 else reversed(sides))})"
-
-    def write_keep(self) -> None:
-        """Put the record among those of its side, unless no partner can come any more."""
-        loop, fate = self.loop, self.fate
-        given_alone = self.operator.given_alone[self.side]
-        if given_alone:
-            fate = f"[{self.time}, {self.record}, {self.fate}]"
-        row = f"{self.time}, {self.record}, {'cell' if given_alone else fate}"
-        lines = [
-            *([f"cell = {fate}"] if given_alone else []),
-            "if mates is None:",
-            f"    if bucket is None: bucket = {self.me}.bucket({self.side}, own)",
-            f"    bucket[{loop.key}] = [{row}]",
-            f"elif mates[-3] <= {self.time}: mates += ({row})",
-            f"else: {self.me}.insert(mates, {row})",
-        ]
-        if self.operator.max_rows is not None:
-            lines.append(f"{self.me}.kept += 1")
-        if given_alone:
-            wait = f"{self.me}.wait({self.side}, cell)"
-            lines.append(f"if {self.fate} == {ALONE}: {wait}")
-        may_match = self.may_match()
-        if may_match is None:
-            loop.lines(lines)
-            return
-        loop.block(f"if {may_match}:", lines)
-        parted = f"{self.me}.part({self.side}, [{self.time}, {self.record}, {self.fate}])"
-        loop.block("else:", [parted])
-
-    def may_match(self) -> str | None:
-        """Return the test whether a partner can still come, or None if one always can."""
-        if self.side == 0:
-            past = f"{self.now} - {self.time} <= {self.upper}"
-            return past if self.operator.upper_s < 0 else None
-        ahead = f"{self.time} - {self.now} >= {self.lower}"
-        return ahead if self.operator.lower_s > 0 else None
-
-    def write_emit(self) -> None:
-        """Emit what the function made."""
-        if self.operator.function is None:
-            return
-        self.loop.block(f"for rows, at, pair in {self.made}:", self.emit_lines())
-
-    def emit_lines(self) -> list[str]:
-        """Return the lines that emit one pair."""
-        loop, out = self.loop, self.live.out
-        partner = "rows[at + 2]" + ("[2]" if self.operator.given_alone[1 - self.side] else "")
-        lines = []
-        if self.operator.function is None:
-            lines += [f"pair = {self.pair()}", f"{self.fate} = {EMITTED}"]
-        else:
-            lines += ["if pair is None:", f"    {partner} = {partner} or {MATCHED}", "    continue"]
-        loop.value = "pair"
-        waits = self.operator.how != "inner"
-        lines += [f"{partner} = {EMITTED}", f"{loop.count('produced')} += 1"]
-        lines += loop.collecting(
-            out,
-            time=f"({self.time} if {self.time} >= rows[at] else rows[at])",
-            watermark=f"{self.me}.watermark" if waits else self.now,
-        )
-        waiting = loop.bind(out.values, "o")
-        lines.append(f"if len({waiting}) >= {self.live.most_waiting}: {self.me}.relieve()")
-        return lines
+        IntervalJoinLoop(loop, live, self).write()
 
 
 def _places(rows: Rows, time: float, least: float, most: float) -> range:
