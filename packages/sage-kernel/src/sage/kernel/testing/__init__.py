@@ -10,6 +10,8 @@ Layout:
     clock         a clock that moves when the test says so
     reference     the verbs on plain lists: what a pipeline must give, and the fates of its records
     windows_reference  windows on a plain list, one record at a time
+    event_time_reference_joins  joins in event time and deduplication on plain lists
+    operator_harness  drives one operator by hand, without a job around it
     conservation  checks that the counts of a job add up
     state_backend the conformance suite of state backends, to subclass in a test file
 """
