@@ -11,7 +11,6 @@ from sage.kernel.errors import GraphError
 from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.operators import function_spec as shapes
 from sage.kernel.operators.function_spec import FunctionSpec
-from sage.kernel.operators.gather import Gathered, GatherOperator
 from sage.kernel.operators.iterate import LoopTailOperator
 from sage.kernel.operators.key_by import KeyByOperator
 from sage.kernel.operators.side_output import RouteOperator
@@ -20,6 +19,7 @@ from sage.kernel.operators.union import UnionOperator
 if TYPE_CHECKING:
     from sage.kernel.api.connected_streams import ConnectedStreams
     from sage.kernel.api.datastream import DataStream
+    from sage.kernel.operators.gather import Gathered
 
 __all__ = ["BranchingVerbs"]
 
@@ -138,6 +138,8 @@ class BranchingVerbs(Stream[T]):
             >>> group.key, sorted(word for _, word in group.results), group.partial
             (7, ['odd', 'prime'], False)
         """
+        from sage.kernel.operators.gather import GatherOperator
+
         operator = GatherOperator(expected, timeout_s)
         keyed = self._apply(shapes.KEY_BY, KeyByOperator, by, (), {})
         return keyed._spread(Partitioning.HASH)._then(operator, split_options(options)[0])

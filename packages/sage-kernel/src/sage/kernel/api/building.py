@@ -22,7 +22,7 @@ from sage.kernel.operators.iterate import (
 )
 from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.source import SourceOperator
-from sage.kernel.optimizer.validation import check_executor
+from sage.kernel.optimizer.executor import check_executor
 
 if TYPE_CHECKING:
     from sage.kernel.api.environment import Environment
