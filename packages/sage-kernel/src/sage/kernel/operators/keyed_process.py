@@ -190,6 +190,7 @@ class LiveKeyedProcess(LiveEventTimeOperator):
     ) -> None:
         for key, timestamp_s in timers.pop_due(now_s):
             self._turn_to(key, timestamp_s, watermark)
+            self.context.silent = False  # a timer is no record that could have given nothing
             self.context.time_domain = domain
             if self.keyed is not None:
                 # What has a time to live is as old as the timer says: a watermark that jumps past
@@ -198,12 +199,13 @@ class LiveKeyedProcess(LiveEventTimeOperator):
                 if domain == "event":
                     self.keyed.timestamp_s = timestamp_s
                     self.keyed.watermark_s = max(self.watermark, min(timestamp_s, watermark))
-            self._emit_guarded(key, timestamp_s, domain)
+            # In processing time a result has no time of its own.
+            time_s = timestamp_s if domain == "event" else happening_at(self.watermark)
+            self.context.beside = {"time": time_s, "watermark": self.watermark}
+            self._emit_guarded(key, timestamp_s, time_s)
 
-    def _emit_guarded(self, key: Any, timestamp_s: float, domain: str) -> None:
+    def _emit_guarded(self, key: Any, timestamp_s: float, time_s: float) -> None:
         items: Iterator[Any] | None = None
-        # In processing time a result has no time of its own.
-        time_s = timestamp_s if domain == "event" else happening_at(self.watermark)
         end, attempts = object(), 1
         while True:
             try:  # what the user's function raises here belongs to no record

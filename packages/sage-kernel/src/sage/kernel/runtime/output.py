@@ -155,8 +155,10 @@ class OutputEdge:
                 channel.mark(self.watermark, idle=self.idle)
 
     def end(self) -> None:
-        """Send what is left and say that nothing more will come."""
+        """Send what is left, say how far event time has come, and that nothing more will come."""
         self.flush()
+        if self.carries_time:
+            self.mark()  # what fires by it and what by the end must not depend on batches
         with self._lock:  # behind what the linger thread has taken
             for channel in self.channels:
                 channel.end()

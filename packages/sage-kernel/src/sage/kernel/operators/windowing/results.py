@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
+from sage.kernel.operators.event_time import LiveEventTimeOperator
 from sage.kernel.operators.flat_map import items_of
-from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.operators.windowing.assigners import Window
 from sage.kernel.operators.windowing.cell import Cell
 from sage.kernel.operators.windowing.contents import Contents
@@ -41,7 +41,7 @@ class WindowContext:
         spoke: Whether the firing has given a side output.
     """
 
-    def __init__(self, live: LiveOperator) -> None:
+    def __init__(self, live: LiveEventTimeOperator) -> None:
         self._live = live
         self.watermark = 0.0
         self.current_key: Any = None
@@ -75,7 +75,9 @@ class WindowContext:
         self.spoke = True
         side = self._live.sides.get(tag)
         if side is not None:
-            beside = {"time": self._time_s, "watermark": self.watermark, "key": self.current_key}
+            # Not the watermark that fires it: what goes on now is not behind that yet.
+            now = self._live.watermark
+            beside = {"time": self._time_s, "watermark": now, "key": self.current_key}
             side.append_row((record, *map(beside.get, side.layout)))
         else:
             counts = self._live.statistics.custom
