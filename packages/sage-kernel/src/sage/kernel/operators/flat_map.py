@@ -41,8 +41,8 @@ class FlatMapOperator(Operator):
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """An inner loop over the items."""
-        function, items = loop.bind(live.functions[0].call), loop.bind(items_of("flat_map"))
-        loop.each_of(f"{items}({function}({loop.value}))")
+        call = f"{loop.bind(live.functions[0].call)}({loop.value})"
+        loop.each_of(call, items=loop.bind(items_of("flat_map")))
 
 
 @functools.cache

@@ -209,18 +209,25 @@ class Loop:
         self.line(f"for {self.value} in {iterator}:")
         self._depth += 1
 
-    def each_of(self, expression: str, context: str = "", *, rows: bool = False) -> None:
+    def each_of(
+        self, expression: str, context: str = "", *, items: str = "", rows: bool = False
+    ) -> None:
         """Loop over the items of an expression, counting them and the records that give none.
 
         Args:
             expression: What is iterated.
             context: A variable whose ``silent`` is true until the record has given a side output.
+            items: What makes an iterator of the expression, unless that is a list.
             rows: Whether the items are rows, with riders of their own.
         """
         iterator, before = self.fresh("i"), f"before{self.index}"
         produced, empty = self.count("produced"), self.count("empty")
         self.line(f"{before} = {produced}")
         self.line(f"{empty} += 1")
+        if items:
+            result = self.fresh("y")
+            self.line(f"{result} = {expression}")
+            expression = f"iter({result}) if type({result}) is list else {items}({result})"
         self.line(f"{iterator} = {expression}")
         self.each(iterator, rows=rows)
         # A record counts as empty until its first item; later ones compare two unequal ints.

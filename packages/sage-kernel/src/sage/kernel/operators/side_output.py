@@ -127,7 +127,7 @@ class ProcessOperator(Operator):
         function = loop.bind(live.functions[0].call)
         loop.line(f"{ctx}.silent = True")
         items = loop.bind(items_of("process"))
-        loop.each_of(f"{items}({function}({loop.value}, {ctx}))", context=ctx)
+        loop.each_of(f"{function}({loop.value}, {ctx})", context=ctx, items=items)
 
 
 @dataclass(frozen=True)
