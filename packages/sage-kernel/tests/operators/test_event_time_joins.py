@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sage.kernel import SessionWindow, SlidingWindow, TumblingWindow
@@ -30,6 +30,7 @@ KEYS = ["", 0, "a", ("a", 1)]
 HOW = st.sampled_from(["inner", "left", "right", "full"])
 SIZES = st.integers(1, 12)
 END = math.inf
+MANY = settings(max_examples=300, deadline=None)
 
 
 @st.composite
@@ -85,6 +86,7 @@ def check_fates(harness: OperatorHarness, arrived: list[Arrival]) -> None:
     assert harness.live.held == 0
 
 
+@MANY
 @given(streams(), st.integers(-6, 6), st.integers(0, 8), st.sampled_from([2, 10]), HOW, SIZES)
 def test_an_interval_join_gives_what_is_close(
     arrived: list[Arrival], lower: int, length: int, unit: int, how: Any, size: int
@@ -101,6 +103,7 @@ def test_an_interval_join_gives_what_is_close(
     assert all(time >= watermark for _, time, watermark in harness.rows)
 
 
+@MANY
 @given(streams(), st.sampled_from(["inner", "left"]), SIZES)
 def test_a_temporal_join_gives_the_version_of_the_time(
     arrived: list[Arrival], how: Any, size: int
@@ -140,6 +143,7 @@ ASSIGNERS = st.one_of(
 )
 
 
+@MANY
 @given(streams(), ASSIGNERS, HOW, st.sampled_from([0, 1, 6]), SIZES)
 def test_a_window_join_gives_the_pairs_of_each_window(
     arrived: list[Arrival], assigner: WindowAssigner, how: Any, lateness: float, size: int
@@ -154,8 +158,11 @@ def test_a_window_join_gives_the_pairs_of_each_window(
         size,
     )
     check_fates(harness, arrived)
+    if how != "inner" or not lateness:
+        assert all(time >= watermark for _, time, watermark in harness.rows)
 
 
+@MANY
 @given(streams(), st.sampled_from([0.5, 1, 3, 7.5]), SIZES)
 def test_deduplication_passes_what_is_near_nothing_before(
     arrived: list[Arrival], within: float, size: int

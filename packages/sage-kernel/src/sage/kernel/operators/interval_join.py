@@ -84,9 +84,6 @@ class LiveIntervalJoin(LiveEventTimeOperator):
         self._waiting: tuple[list[tuple[float, int, Cell]], ...] = ([], [])
         self._serial = 0
         self.kept = 0
-        # A row without partner is emitted when its time is over, behind the watermark by so much.
-        left, right = self._given_alone
-        self._delay_s = max(operator.upper_s if left else 0, -operator.lower_s if right else 0, 0)
 
     @property
     def held(self) -> int:
@@ -95,11 +92,11 @@ class LiveIntervalJoin(LiveEventTimeOperator):
         return sum(len(rows) // 3 for bucket in buckets for rows in list(bucket.values()))
 
     def advance(self, watermark: float) -> None:
-        """Let event time go on; behind an outer join it stays back, for those without partner."""
+        """Let event time go on, but not past a record that may still be given alone."""
         if watermark >= self.due or watermark == END_OF_TIME:
             self.fire(watermark)
-        if watermark - self._delay_s > self.watermark:
-            self.watermark = watermark - self._delay_s
+        oldest = (waiting[0][0] for waiting in self._waiting if waiting)
+        self.watermark = max(self.watermark, min(watermark, *oldest, END_OF_TIME))
 
     def fire(self, watermark: float) -> None:
         """Give the rows that can find no partner any more, and drop what no record can match."""

@@ -21,6 +21,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
@@ -145,7 +146,10 @@ class LiveWindowJoin(LiveEventTimeOperator):
         """Let event time go on; what is given alone comes later, and must not be late."""
         if watermark >= self.due or watermark == END_OF_TIME:
             self.fire(watermark)
-        self.watermark = max(self.watermark, watermark - self._delay_s)
+        behind = watermark - self._delay_s
+        while behind + self._delay_s > watermark:  # rounded up, it could pass an open window's end
+            behind = math.nextafter(behind, START_OF_TIME)
+        self.watermark = max(self.watermark, behind)
 
     def add(self, input_index: int, key: Any, record: Any, time: float, watermark: float) -> None:
         """Put a record into its windows, unless all of them are over."""
