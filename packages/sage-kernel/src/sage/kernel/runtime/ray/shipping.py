@@ -27,10 +27,16 @@ __all__ = ["Elsewhere", "Shipment", "check_shape", "shipments"]
 
 @dataclass(frozen=True)
 class Elsewhere(Operator):
-    """Stands for an operator that another actor has."""
+    """Stands for an operator that another actor has.
 
-    kind: str = "elsewhere"  # type: ignore[misc]  # a class variable of every other operator
+    It says of it what decides how tasks are connected: every actor must come to the same channels,
+    and to the same riders on them.
+    """
+
+    kind: str = "elsewhere"  # type: ignore[misc]  # class variables of every other operator
     terminal: bool = False  # type: ignore[misc]
+    uses_time: bool = False  # type: ignore[misc]
+    reads_time: bool = False  # type: ignore[misc]
 
 
 @dataclass(frozen=True)
@@ -117,8 +123,9 @@ def _part(graph: JobGraph, mine: JobVertex) -> JobGraph:
     def stripped(transformation: Transformation) -> Transformation:
         if transformation.uid in mine:
             return transformation
-        operator = transformation.operator
-        return replace(transformation, operator=Elsewhere(operator.kind, operator.terminal))
+        o = transformation.operator
+        elsewhere = Elsewhere(o.kind, o.terminal, o.uses_time, o.reads_time)
+        return replace(transformation, operator=elsewhere)
 
     def stripped_all(transformations: tuple[Transformation, ...]) -> tuple[Transformation, ...]:
         return tuple(stripped(t) for t in transformations)
