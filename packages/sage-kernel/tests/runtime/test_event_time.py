@@ -352,6 +352,20 @@ QUIET: dict[str, Callable[[DataStream[Any]], DataStream[Any]]] = {
 }
 
 
+def test_time_that_is_assigned_behind_an_exchange_goes_on_too() -> None:
+    """Where no watermark comes in, the records that come say how far time is."""
+    silence = Silence()
+    env = LocalEnvironment()
+    source = Scripted((0, "a", 1.0), (1, "b", 2.0), (2, "drop", 30.0), silence)
+    spread = env.from_source(source).rebalance()
+    timed = spread.assign_timestamps(time_of, resources={"num_cpus": 1})
+    main, _ = counted(timed.filter(lambda r: r[1] != "drop"))
+    job = env.submit()
+    assert sorted(main.wait_for(2)) == [("a", 0, 1), ("b", 0, 1)]
+    silence.end()
+    job.wait(60)
+
+
 @pytest.mark.parametrize("parallelism", [1, 3])
 @pytest.mark.parametrize("chain", sorted(QUIET))
 def test_time_goes_on_where_no_record_does(chain: str, parallelism: int) -> None:
