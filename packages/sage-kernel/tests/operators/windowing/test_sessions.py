@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 
-from sage.kernel import AfterCount, AfterWatermark, SessionWindow
+from sage.kernel import AfterCount, AfterWatermark, AggregateFunction, SessionWindow
 from sage.kernel.operators.function_spec import FunctionSpec
 from sage.kernel.operators.windowing.window import (
+    AGGREGATE,
     EMIT,
     PROCESS_WINDOW,
     ContentSpec,
@@ -125,3 +126,37 @@ def test_a_record_of_many_sessions_costs_no_look_at_all_of_them(verb: str) -> No
     sessions.finish()
     assert [r[2] for r in sessions.results] == ["ab", "a"] * 1000
     assert sessions.live.held == 0
+
+
+class _Together(AggregateFunction[str, list[str], str]):
+    """Puts records together in a list of its own, as accumulators mostly do; refuses ``x``."""
+
+    def create(self) -> list[str]:
+        return []
+
+    def add(self, acc: list[str], record: str) -> list[str]:
+        if record == "x":
+            raise ValueError("not this one")
+        acc.append(record)
+        return acc
+
+    def result(self, acc: list[str]) -> str:
+        return "".join(acc)
+
+    def merge(self, a: list[str], b: list[str]) -> list[str]:
+        a.extend(b)
+        return a
+
+
+@pytest.mark.parametrize("lateness_s", [0, 1], ids=["folded", "in general"])
+def test_a_refused_record_between_two_sessions_leaves_both_as_they_were(lateness_s: float) -> None:
+    """Sessions that it would have joined stay two, and neither has what the other has."""
+    spec = ContentSpec("aggregate", FunctionSpec(AGGREGATE, _Together))
+    operator = WindowOperator(SessionWindow(5), spec, allowed_lateness_s=lateness_s)
+    sessions = OperatorHarness(operator)
+    bring(sessions, "a", 0)
+    bring(sessions, "b", 8)
+    with pytest.raises(ValueError, match="not this one"):
+        bring(sessions, "x", 4)
+    sessions.finish()
+    assert sessions.results == ["a", "b"]

@@ -10,7 +10,6 @@ Invariant: the sessions of a key do not overlap, and ``newest`` has the one that
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from heapq import heappop, heappush, heapreplace
@@ -20,7 +19,7 @@ from sage.kernel.operators.function_spec import LiveFunction
 from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.windowing.assigners import SessionWindow, Window
 from sage.kernel.operators.windowing.folds import Fold, LiveFoldedWindows
-from sage.kernel.operators.windowing.sessions import overlapping
+from sage.kernel.operators.windowing.sessions import joined, overlapping
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 
 if TYPE_CHECKING:
@@ -123,8 +122,7 @@ class LiveFoldedSessions(LiveFoldedWindows):
 
     def _joined(self, met: list[_Session], record: Any, time: float, end_s: float) -> _Session:
         """Make one session of a record and those that it overlaps; none of them has ended."""
-        earlier = functools.reduce(self._fold.merge, [s.accumulator for s in met])
-        accumulator = self._fold.add(earlier, record)
+        accumulator = joined(self._fold, [s.accumulator for s in met], record)
         session = min(met, key=lambda s: s.serial)
         start_s, end_s = min(time, met[0].start_s), max(end_s, met[-1].end_s)
         size = 1 + sum(s.size for s in met)

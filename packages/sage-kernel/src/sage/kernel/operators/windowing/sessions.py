@@ -23,7 +23,7 @@ from sage.kernel.operators.windowing.contents import Contents
 from sage.kernel.operators.windowing.open_windows import Due
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 
-__all__ = ["Sessions", "overlapping"]
+__all__ = ["Sessions", "joined", "overlapping"]
 
 
 class Sessions:
@@ -68,7 +68,8 @@ class Sessions:
             start_s, end_s = min(start_s, met[0].start_s), max(end_s, met[-1].end_s)
         if end_s + self._lateness_s <= watermark:
             return None
-        content = self._joined(met, record)
+        held = [cell.content for cell in met if cell.content is not EMPTY]
+        content = joined(self._contents, held, record)
         if sessions is None:
             if type(key) not in PLAIN_KEY_TYPES:
                 check_key(key)
@@ -98,13 +99,6 @@ class Sessions:
             else:
                 self._look_at(cell, over_s)
             yield Due((cell,), ends, is_over)
-
-    def _joined(self, met: list[Cell], record: Any) -> Any:
-        """Return the content of sessions and a record, the earlier sessions first."""
-        contents = [cell.content for cell in met if cell.content is not EMPTY]
-        if not contents:
-            return self._contents.first(record)
-        return self._contents.add(functools.reduce(self._contents.merge, contents), record)
 
     def _open(self, key: Any) -> Cell:
         cell = Cell(key, 0.0, 0.0, EMPTY)
@@ -150,6 +144,17 @@ class Sessions:
         sessions.remove(cell)
         if not sessions:
             del self._of_key[cell.key]
+
+
+def joined(contents: Contents, held: list[Any], record: Any) -> Any:
+    """Return what sessions and a record that joins them come to, the earlier sessions first.
+
+    Several sessions are put together only when the record has a content of its own: if it is
+    refused, none of them has changed.
+    """
+    if len(held) == 1:
+        return contents.add(held[0], record)
+    return functools.reduce(contents.merge, [*held, contents.first(record)])
 
 
 class Span(Protocol):
