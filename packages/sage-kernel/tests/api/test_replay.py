@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sage.kernel import LocalEnvironment
+from sage.kernel import LocalEnvironment, TumblingWindow
 from sage.kernel.errors import GraphError, JobError
 from sage.kernel.testing import Gate
 
@@ -94,3 +94,78 @@ def test_an_operator_with_several_inputs_is_refused_by_name() -> None:
     with pytest.raises(GraphError, match="both"):
         job.replay_dead_letters()
     assert [letter.record for letter in job.dead_letters()] == [3]
+
+
+class Failing:
+    """Raises at some records until it is mended."""
+
+    def __init__(self, *bad: int) -> None:
+        self.bad = set(bad)
+
+    def __call__(self, a: int, b: int) -> int:
+        if b in self.bad:
+            raise ValueError(f"not {b}")
+        return a + b
+
+
+def test_an_operator_that_needs_timestamps_gets_them_again() -> None:
+    """A replay begins at assign_timestamps, and no other branch sees the records twice."""
+    function, got, other = Failing(3, 24), list[int](), list[int]()
+    env = LocalEnvironment()
+    timed = env.from_collection([1, 2, 3, 23, 24]).assign_timestamps(lambda n: n)
+    timed.sink(other.append)
+    sums = (
+        timed.key_by(lambda n: 0)
+        .window(TumblingWindow(10))
+        .reduce(function, on_error="dead_letter")
+    )
+    sums.sink(got.append)
+    job = env.submit()
+    job.wait(30)
+    assert got == [3, 23]
+    assert [letter.record for letter in job.dead_letters()] == [3, 24]
+    function.bad.clear()
+    job.replay_dead_letters()
+    assert got[2:] == [3, 24]
+    assert other == [1, 2, 3, 23, 24]
+    assert list(job.dead_letters()) == []
+
+
+def test_a_map_before_a_window_is_replayed_with_time() -> None:
+    """What needs no time itself begins again where time is known, if one behind needs it."""
+    function, got = Mended(), list[int]()
+    env = LocalEnvironment()
+    timed = env.from_collection([1, 3, 14]).assign_timestamps(lambda n: n)
+    mapped = timed.map(function, on_error="dead_letter")
+    mapped.window(TumblingWindow(10)).reduce(max).sink(got.append)
+    job = env.submit()
+    job.wait(30)
+    function.done = True
+    job.replay_dead_letters()
+    assert got == [1, 14, 3]
+
+
+def test_timestamps_that_are_no_more_known_are_not_guessed() -> None:
+    """Where records were changed since, the replay is refused, and the letters stay."""
+    function, env = Mended(), LocalEnvironment()
+    timed = env.from_collection([1, 3]).assign_timestamps(lambda n: n)
+    mapped = timed.map(lambda n: n * 3).map(function, name="later", on_error="dead_letter")
+    mapped.window(TumblingWindow(10)).reduce(max).sink(lambda n: None)
+    job = env.submit()
+    job.wait(30)
+    with pytest.raises(GraphError, match=r"'later' cannot be replayed: .* needs times") as told:
+        job.replay_dead_letters()
+    assert "right before 'later'" in str(told.value)
+    assert len(list(job.dead_letters())) == 2
+
+
+def test_a_fold_without_keys_can_be_replayed() -> None:
+    """The only key is given again."""
+    function, got = Failing(2), list[int]()
+    env = LocalEnvironment()
+    env.from_collection([1, 2, 3]).reduce(function, on_error="dead_letter").sink(got.append)
+    job = env.submit()
+    job.wait(30)
+    function.bad.clear()
+    job.replay_dead_letters()
+    assert got == [1, 4, 2]
