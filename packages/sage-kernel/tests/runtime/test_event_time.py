@@ -552,7 +552,7 @@ class Overtaken(Channel):
         self.put: list[str] = []
         self._overtake = overtake
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: Batch, watermark: float | None = None) -> None:
         rival = threading.Thread(target=self._overtake)
         rival.start()
         rival.join(0.05)  # it has to wait, or it has overtaken by now
@@ -793,3 +793,49 @@ def test_side_outputs_of_windows_are_in_time_too() -> None:
     run(env)
     assert late.records == []
     assert sum(n for *_, n in main.records) == 100
+
+
+class Noting(Channel):
+    """A fake channel that notes what it is told."""
+
+    def __init__(self) -> None:
+        super().__init__(Mailbox(), 0, 4, ("a", "b"))
+        self.noted: list[Any] = []
+
+    def send(self, batch: Batch, watermark: float | None = None) -> None:
+        self.noted.append((batch.values, watermark))
+
+    def mark(self, watermark: float, *, idle: bool) -> None:
+        self.noted.append((watermark, idle))
+
+
+def test_a_batch_takes_the_watermark_along_and_it_is_not_said_twice() -> None:
+    """Who gets records gets the watermark behind them; the others are told it alone, once."""
+    channels = [Noting(), Noting()]
+    edge = OutputEdge(
+        Partitioning.REBALANCE,
+        channels,
+        layout=("time", "watermark"),
+        batch_size=8,
+        refuse=lambda record, riders, error: None,
+    )
+    edge.columns.append_row(("x", 1, 1))
+    edge.watermark = 1.0
+    edge.flush()
+    edge.mark()
+    edge.mark()
+    edge.columns.append_row(("y", 1, 1))
+    edge.flush()  # time has not gone on
+    edge.mark()
+    assert channels[0].noted == [(["x"], 1.0)]
+    assert channels[1].noted == [(1.0, False), (["y"], None)]
+    edge.idle = True
+    edge.columns.append_row(("z", 1, 1))
+    edge.flush()
+    edge.mark()
+    assert channels[0].noted[1:] == [(["z"], None), (1.0, True)]
+    for _ in range(2):
+        edge.columns.append_row(("awake", 1, 1))
+        edge.flush()  # it is idle no more, but its task does not know how far time is yet
+        edge.mark()
+    assert channels[0].noted[3:] == channels[1].noted[3:] == [(["awake"], None)]

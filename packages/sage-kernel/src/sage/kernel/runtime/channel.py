@@ -223,8 +223,12 @@ class Channel:
         self._mark: WatermarkMark | None = None
         self._batches_at_mark = -1
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: Batch, watermark: float | None = None) -> None:
         """Hand over a batch, waiting for a credit.
+
+        Args:
+            batch: The batch.
+            watermark: How far event time has come behind it, if that is to be said as `mark` does.
 
         Raises:
             ChannelClosed: if the job is being cancelled.
@@ -233,6 +237,8 @@ class Channel:
             raise ChannelClosed
         self._credits.acquire()
         self._put(batch)
+        if watermark is not None:
+            self.mark(watermark, idle=False)
 
     @property
     def has_credit(self) -> bool:

@@ -88,7 +88,8 @@ class OutputEdge:
         self.carries_time = "watermark" in layout
         self.watermark = START_OF_TIME
         self.idle = False
-        self._marked = (START_OF_TIME, False)
+        # What each channel was told of time.
+        self._told = dict.fromkeys(channels, (START_OF_TIME, False))
         self.blocked_s = 0.0  # how long receivers that were slower let the task wait
         self._refuse = refuse
         self._lock = threading.Lock()
@@ -106,9 +107,18 @@ class OutputEdge:
             return
         with self._lock:
             self.waiting_since = None
-            batch = self.columns.take()
-            for channel, part in self._parts(batch):
-                self._send(channel, part)
+            parts = self._parts(self.columns.take())
+            # Time is at least as far as the task last said. One that was idle then is waking up,
+            # and says so when it knows how far time is.
+            says_time = self.carries_time and not self.idle
+            state = (self.watermark, False)
+            last = {channel: at for at, (channel, _) in enumerate(parts)}
+            for at, (channel, part) in enumerate(parts):
+                if says_time and last[channel] == at and self._told[channel] != state:
+                    self._told[channel] = state
+                    self._send(channel, part, self.watermark)
+                else:
+                    self._send(channel, part)
 
     def send_alone(self, batch: Batch, marked: Callable[[Batch], Batch] | None) -> None:
         """Send a batch that must not be mixed with others, behind what is in the buffer.
@@ -122,9 +132,9 @@ class OutputEdge:
             for channel, part in self._parts(batch):
                 self._send(channel, marked(part) if marked is not None else part)
 
-    def _send(self, channel: Channel, batch: Batch) -> None:
+    def _send(self, channel: Channel, batch: Batch, watermark: float | None = None) -> None:
         started = time.monotonic()
-        channel.send(batch)
+        channel.send(batch, watermark)
         self.blocked_s += time.monotonic() - started
 
     def try_flush(self) -> None:
@@ -145,14 +155,15 @@ class OutputEdge:
     def mark(self) -> None:
         """Say how far event time has come, if it has, and nothing older waits to be sent."""
         state = (self.watermark, self.idle)
-        if state == self._marked:
+        if all(told == state for told in self._told.values()):
             return
         with self._lock:  # the linger thread may be about to send what it has taken
             if self.columns.values:
                 return
-            self._marked = state
             for channel in self.channels:
-                channel.mark(self.watermark, idle=self.idle)
+                if self._told[channel] != state:
+                    self._told[channel] = state
+                    channel.mark(self.watermark, idle=self.idle)
 
     def end(self) -> None:
         """Send what is left, say how far event time has come, and that nothing more will come."""

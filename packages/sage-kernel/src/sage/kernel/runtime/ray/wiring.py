@@ -55,23 +55,28 @@ class RemoteChannel(Channel):
         """Learn which actor the receiver is."""
         self._deliver = peers[self._link.receiver].deliver.remote
 
-    def send(self, batch: Batch) -> None:
+    def send(self, batch: Batch, watermark: float | None = None) -> None:
         """Push a batch, waiting for a credit; one of large records goes in pieces.
+
+        A watermark travels in the call of the last piece: a call of its own would cost as much as a
+        small batch.
 
         Raises:
             ChannelClosed: if the job is being cancelled or the receiver is gone.
             JobFailedError: if a record cannot be sent to another process.
         """
-        for piece in pieces(batch):
+        *others, last = pieces(batch)
+        for piece in others:
             self._push(piece)
+        self._push(last, None if watermark is None else (watermark, False))
 
-    def _push(self, batch: Batch) -> None:
+    def _push(self, batch: Batch, mark: tuple[float, bool] | None = None) -> None:
         while len(self._unreturned) >= self._most:
             self._await_return()
         if self.closed:
             raise ChannelClosed
         try:
-            returned = self._deliver(self._link.key, batch.values, batch.riders)
+            returned = self._deliver(self._link.key, batch.values, batch.riders, mark)
         except RayActorError as error:
             raise ChannelClosed from error
         except Exception as error:
@@ -171,10 +176,10 @@ class ActorWiring:
         try:
             if values is None:
                 channel.end()
-            elif mark is not None:
-                channel.mark(mark[0], idle=mark[1])
-            else:
+            elif values:
                 channel.send(Batch(values, riders))
+            if mark is not None:
+                channel.mark(mark[0], idle=mark[1])
         except ChannelClosed:
             return False
         return True
