@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sage.kernel import (
@@ -18,6 +18,7 @@ from sage.kernel import (
     DataStream,
     GlobalWindow,
     LocalEnvironment,
+    ProcessFunction,
     SessionWindow,
     SlidingWindow,
     SourceFunction,
@@ -202,3 +203,48 @@ def test_a_window_of_windows_loses_nothing(records: list[Record], batch_size: in
         ends[math.ceil(p.end_s / 10) * 10] += len(p.records)
     assert sink.records == sorted(ends.items())
     assert metrics["all"].late == 0
+
+
+class Alarm(ProcessFunction[Any, Any]):
+    """Tells of every result, and of it again three seconds later."""
+
+    def process(self, record: Any, ctx: Any) -> Any:
+        yield record
+        ctx.timers.set_event_timer(ctx.timestamp + 3)
+
+    def on_timer(self, timestamp_s: float, ctx: Any) -> Any:
+        yield timestamp_s
+
+
+@pytest.mark.parametrize("case", CASES[:6], ids=lambda case: f"{case[0]} {case[1] or ''}")
+@pytest.mark.parametrize("verb", ["count", "apply"])
+@SETTINGS
+@given(records=RECORDS, reads=st.lists(st.integers(1, 9), max_size=9))
+@example(records=[(n, "a", time_s) for n, time_s in enumerate([1, 12, 19, 22, 3])], reads=[])
+def test_timers_and_windows_behind_a_window_do_not_see_where_batches_end(
+    verb: str, case: Any, records: list[Record], reads: list[int]
+) -> None:
+    """Event time behind a window goes on as records and windows say, and in no other way."""
+    assigner, trigger, lateness_s, mode = case
+
+    def run(batch_size: int) -> list[Any]:
+        env = LocalEnvironment(config={"batch_size": batch_size})
+        windowed = (
+            timed(env, records, reads)
+            .key_by(lambda r: str(r[1]))
+            .window(assigner, trigger=trigger, allowed_lateness_s=lateness_s, mode=mode)
+        )
+        if verb == "count":
+            results = windowed.count(emit=lambda key, window, n: (key, window.end_s, n))
+        else:
+            results = windowed.apply(lambda key, window, rows: [(key, window.end_s, len(rows))])
+        together = results.key_by(lambda r: 0)
+        by_time, in_windows = CollectingSink(), CollectingSink()
+        together.process(Alarm).sink(by_time)
+        together.window(TumblingWindow(5), allowed_lateness_s=2).apply(
+            lambda key, window, rows: [(window.end_s, list(rows))]
+        ).sink(in_windows)
+        env.execute()
+        return [by_time.records, in_windows.records]
+
+    assert run(1) == run(1024)

@@ -97,6 +97,14 @@ class LiveEventTimeOperator(LiveOperator):
         """Return the watermark that goes on when this one comes in."""
         return self.watermark if watermark != END_OF_TIME else END_OF_TIME
 
+    def come_to_end(self, end_s: float) -> None:
+        """Note that what comes now is of a window that ends here, or of a later one, or late.
+
+        So the watermark beside results follows from the windows alone, not from where batches end.
+        """
+        if self.watermark < end_s < END_OF_TIME:
+            self.watermark = just_before(end_s)
+
     def emit(self, record: Any, time_s: float, watermark: float | None = None) -> None:
         """Give one result.
 

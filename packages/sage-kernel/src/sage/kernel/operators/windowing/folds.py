@@ -22,6 +22,7 @@ from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.windowing.assigners import Window
 from sage.kernel.operators.windowing.contents import (
     AggregateContents,
+    Contents,
     CountContents,
     ReduceContents,
 )
@@ -34,17 +35,8 @@ __all__ = ["AggregateFold", "CountFold", "Fold", "LiveFoldedWindows", "ReduceFol
 _IMMUTABLE = frozenset({int, float, complex, bool, str, bytes, type(None)})
 
 
-class Fold(Protocol):
-    """How accumulators begin, grow and are put together."""
-
-    def first(self, record: Any) -> Any:
-        """Return the accumulator of one record."""
-
-    def add(self, content: Any, record: Any) -> Any:
-        """Return the accumulator with one more record."""
-
-    def merge(self, earlier: Any, later: Any) -> Any:
-        """Return both put together; both may be changed or returned."""
+class Fold(Contents, Protocol):
+    """A content, here called accumulator, that is written into the loop."""
 
     def begin(self, accumulator: Any) -> Any:
         """Return an accumulator to merge, leaving this one as it is."""
@@ -159,6 +151,7 @@ class LiveFoldedWindows(LiveEventTimeOperator):
     ) -> None:
         super().__init__(operator, functions)
         self._fold = fold
+        self._value_of = fold.result
         self._emit = emit
         self._with_key = with_key
 
@@ -168,7 +161,7 @@ class LiveFoldedWindows(LiveEventTimeOperator):
 
     def say(self, window: Window, cells: Mapping[Any, Any]) -> None:
         """Emit what is in a window; what a user's function raises belongs to no record."""
-        value_of, emit = self._fold.result, self._emit
+        value_of, emit = self._value_of, self._emit
         results: list[Any] = []
         for key, accumulator in cells.items():
             try:
@@ -183,4 +176,5 @@ class LiveFoldedWindows(LiveEventTimeOperator):
             if value is not None:
                 results.append(value)
         if results:
+            self.come_to_end(window.end_s)
             self.emit_all(results, just_before(window.end_s))

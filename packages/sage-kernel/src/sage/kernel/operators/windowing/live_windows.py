@@ -72,7 +72,6 @@ class LiveWindows(LiveEventTimeOperator):
         self._early, self._late = _phases(trigger)
         self._always_on_time = isinstance(trigger, AfterWatermark) and not discards
         self._context = WindowContext(self)
-        self._reached = -math.inf  # the last watermark that was seen
         self._timers: list[tuple[tuple[float, int], Cell]] = []
         self._timers_set = 0
         self._held = 0
@@ -97,15 +96,16 @@ class LiveWindows(LiveEventTimeOperator):
             self.advance(now)
         while (cell := self._next_timer()) is not None and self._timers[0][0][0] <= now:
             cell.timer = None
-            timing = self._timing(cell, self._reached)
+            timing = self._timing(cell, self.watermark)
             if isinstance(self._trigger_of(timing), AfterProcessingTime):
-                self._fire(cell, timing, self._reached)
+                self._fire(cell, timing, self.watermark)
         return ()
 
     def add(self, input_index: int, key: Any, record: Any, time: float, watermark: float) -> None:
         """Put a record into its windows, and fire those whose triggers it sets off."""
         cells = self._windows.add(key, record, time, watermark)
-        self._reached = watermark
+        if watermark > self.watermark:
+            self.watermark = watermark
         if cells is None:
             self.refuse_late(record, time, watermark)
             return
@@ -133,10 +133,10 @@ class LiveWindows(LiveEventTimeOperator):
 
     def fire(self, watermark: float) -> None:
         """Fire the windows that have ended, and what is left of those that are over."""
-        self._reached = watermark
         for cells, ends, is_over in self._windows.due_at(watermark):
             for cell in cells:
                 if ends and (cell.fresh or self._always_on_time):
+                    self.come_to_end(cell.end_s)
                     self._fire(cell, "on_time", watermark)
                 elif is_over and cell.fresh:
                     self._fire(cell, "late", watermark)
