@@ -14,9 +14,10 @@ them stale, and they are made again.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-__all__ = ["Merging", "SliceMerger"]
+__all__ = ["Merging", "SliceMerger", "Unmerged"]
 
 
 class Merging(Protocol):
@@ -30,6 +31,17 @@ class Merging(Protocol):
 
 
 Cells = dict[Any, Any]
+
+
+@dataclass(frozen=True)
+class Unmerged:
+    """Stands for slices of a key that could not be merged, so that other keys have their results.
+
+    Args:
+        error: What was raised.
+    """
+
+    error: Exception
 
 
 class SliceMerger:
@@ -52,7 +64,7 @@ class SliceMerger:
         self.stale = True
 
     def cells_of(self, number: int) -> Cells:
-        """Return the accumulators of a window, keys in the order of their first slice.
+        """Return the accumulators of a window, or `Unmerged`, by key; first slices come first.
 
         Args:
             number: The window's first slice; higher than in the call before.
@@ -79,11 +91,20 @@ class SliceMerger:
             return earlier
         if not earlier:
             return later
-        merge, begin = self._merging.merge, self._merging.begin
         together = dict(earlier)
         for key, accumulator in later.items():
             if key in together:
-                together[key] = merge(begin(together[key]), begin(accumulator))
+                together[key] = self._put_together(together[key], accumulator)
             else:
                 together[key] = accumulator
         return together
+
+    def _put_together(self, earlier: Any, later: Any) -> Any:
+        for one in (earlier, later):
+            if type(one) is Unmerged:
+                return one
+        merging = self._merging
+        try:
+            return merging.merge(merging.begin(earlier), merging.begin(later))
+        except Exception as error:
+            return Unmerged(error)

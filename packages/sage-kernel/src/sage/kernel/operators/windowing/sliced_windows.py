@@ -22,7 +22,7 @@ from sage.kernel.operators.function_spec import LiveFunction
 from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.windowing.assigners import AlignedAssigner, Window
 from sage.kernel.operators.windowing.folds import Fold, LiveFoldedWindows
-from sage.kernel.operators.windowing.slice_merging import SliceMerger
+from sage.kernel.operators.windowing.slice_merging import SliceMerger, Unmerged
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 
 if TYPE_CHECKING:
@@ -76,6 +76,8 @@ class LiveSlicedWindows(LiveFoldedWindows):
         self._cells: dict[int, dict[Any, Any]] = {}
         self._numbers: list[int] = []  # a heap; slices that are gone are passed over
         self._merger = SliceMerger(self._cells, self._steps, fold) if self._steps > 1 else None
+        if self._merger is not None:
+            self._value_of = self._merged_value
         self._next_window = -math.inf  # every window before it has ended
         self.nowhere = _Slice(0, math.inf, -math.inf)
 
@@ -126,6 +128,11 @@ class LiveSlicedWindows(LiveFoldedWindows):
             if number in slices:
                 del slices[number], self._cells[number]
         self.due = math.inf
+
+    def _merged_value(self, accumulator: Any) -> Any:
+        if type(accumulator) is Unmerged:
+            raise accumulator.error
+        return self._fold.result(accumulator)
 
     def _lowest(self) -> int:
         """Return the number of the first slice."""
