@@ -21,7 +21,7 @@ from sage.kernel import (
     SourceFunction,
     TumblingWindow,
 )
-from sage.kernel.errors import GraphError, JobFailedError, UnknownVerbError
+from sage.kernel.errors import FunctionError, GraphError, JobFailedError, UnknownVerbError
 from sage.kernel.testing import CollectingSink, check_conservation
 from sage.kernel.testing import event_time_reference_joins as naive
 from sage.kernel.testing.event_time_reference_joins import Said
@@ -319,5 +319,32 @@ def test_a_time_to_live_must_be_above_zero() -> None:
     """On both kinds of time."""
     env = LocalEnvironment()
     orders, payments = orders_and_payments(env)
-    with pytest.raises(GraphError, match="state_ttl_s must be above 0"):
-        orders.join(payments, state_ttl_s=0)
+    untimed = env.from_collection([("tea", 1)]).key_by(lambda r: r[1])
+    for wrong in (0, -1, math.nan, math.inf, "5"):
+        for other in (payments, untimed):
+            with pytest.raises(GraphError, match="join: state_ttl_s must be above 0 seconds"):
+                orders.join(other, state_ttl_s=wrong)  # type: ignore[arg-type]
+
+
+def test_an_option_that_a_join_does_not_have_is_refused() -> None:
+    """A misspelt one is named, with the one that was meant, and not passed over in silence."""
+    orders, payments = orders_and_payments(LocalEnvironment())
+    with pytest.raises(GraphError, match="deduplicate has no option 'within'; did you mean"):
+        orders.deduplicate(within=5)
+    with pytest.raises(GraphError, match="interval_join has no option 'hwo'; did you mean 'how'"):
+        orders.interval_join(payments, 0, 1, hwo="left")
+
+
+def test_a_join_is_named_by_its_verb_in_every_error() -> None:
+    """Also where the function is a lambda."""
+    orders, payments = orders_and_payments(LocalEnvironment())
+    with pytest.raises(FunctionError, match="interval_join wants a function, got str: 'left'"):
+        orders.interval_join(payments, 0, 1, "left")  # type: ignore[call-overload]
+    joined = orders.interval_join(payments, 0, 1, lambda left, right: left)
+    assert joined.env.graph()[joined.uid].name == "interval_join"
+
+
+def test_a_misspelt_verb_of_keyed_streams_is_suggested_to_any_stream() -> None:
+    """What it wants to be keyed for comes after that."""
+    with pytest.raises(UnknownVerbError, match="did you mean 'interval_join'"):
+        _ = LocalEnvironment().from_collection([1]).interval_joins

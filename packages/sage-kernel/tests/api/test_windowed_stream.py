@@ -23,7 +23,7 @@ from sage.kernel import (
     SlidingWindow,
     TumblingWindow,
 )
-from sage.kernel.errors import FunctionError, GraphError, JobFailedError
+from sage.kernel.errors import FunctionError, GraphError, JobFailedError, UnknownVerbError
 from sage.kernel.testing import CollectingSink, check_conservation
 
 Visit = tuple[str, int]
@@ -285,6 +285,9 @@ def test_functions_that_do_not_fit_are_refused(visits: DataStream[Visit]) -> Non
         windowed.reduce(Users)  # type: ignore[call-overload]
     with pytest.raises(FunctionError, match="aggregate wants an AggregateFunction"):
         windowed.aggregate(Latest)  # type: ignore[call-overload]
+    with pytest.raises(FunctionError, match="wants an AggregateFunction, got the lambda") as caught:
+        windowed.aggregate(lambda a, b: a)  # type: ignore[call-overload]
+    assert caught.value.hint == "a class with add, create, merge and result"
     with pytest.raises(FunctionError, match="process wants a ProcessWindowFunction"):
         windowed.process(Users)
     with pytest.raises(FunctionError, match="apply wants a function, got int"):
@@ -293,6 +296,31 @@ def test_functions_that_do_not_fit_are_refused(visits: DataStream[Visit]) -> Non
         windowed.count(emit="n")  # type: ignore[call-overload]
     with pytest.raises(GraphError, match="top: count must be at least 1, got 0"):
         windowed.top(0, Time)
+
+
+def test_an_option_that_no_verb_has_is_refused(visits: DataStream[Visit]) -> None:
+    """A misspelt one is not passed over in silence."""
+    windowed = visits.window(TumblingWindow(10))
+    with pytest.raises(GraphError, match="count has no option 'parallelims'; did you mean 'parall"):
+        windowed.count(parallelims=2)
+    with pytest.raises(GraphError, match="apply has no option 'nam'; did you mean 'name'"):
+        windowed.apply(lambda key, window, records: records, nam="windows")
+
+
+@pytest.mark.parametrize("verb", ["collect", "map", "side_output", "sum"])
+def test_windows_alone_are_no_stream(visits: DataStream[Visit], verb: str) -> None:
+    """What is made of their records has to be said first, and the error says so."""
+    with pytest.raises(UnknownVerbError, match=f"windows have no verb '{verb}'") as caught:
+        getattr(visits.window(TumblingWindow(10)), verb)
+    assert caught.value.hint is not None
+    assert ".window(...).count()" in caught.value.hint
+
+
+def test_a_result_that_is_no_list_is_told(visits: DataStream[Visit]) -> None:
+    """A number returned by process is told as what it is."""
+    windowed = visits.window(TumblingWindow(10))
+    with pytest.raises(JobFailedError, match="process function returned int 5, which is not itera"):
+        windowed.process(lambda key, records, ctx: 5).collect()  # type: ignore[arg-type,return-value]
 
 
 def test_what_cannot_be_ordered_is_told_with_its_record(visits: DataStream[Visit]) -> None:

@@ -107,7 +107,36 @@ def test_what_is_no_time_ends_the_job_with_the_record_and_the_reason(
     assert caught.value.record == position
     assert isinstance(caught.value.__cause__, TimestampError)
     assert repr(wrong)[:40] in str(caught.value.__cause__)
-    assert "timestamp() for a datetime" in str(caught.value)
+    assert "\n  hint: " in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (None, "does its function return what it computes?"),
+        (
+            "2026-01-01",
+            "float(text) for a number, datetime.fromisoformat(text).timestamp() for a date",
+        ),
+        (datetime.datetime(2026, 1, 1), "its .timestamp() is the number of seconds"),
+        (math.nan, "drop such a record before, or set on_error='skip' or 'dead_letter'"),
+    ],
+    ids=repr,
+)
+def test_the_hint_is_for_what_was_given(wrong: Any, told: str) -> None:
+    """Each usual mistake has its own way out."""
+    assert TimestampError(wrong).hint == told
+
+
+@pytest.mark.parametrize("wrong", [10**400, -(10**400)], ids=["large", "small"])
+@pytest.mark.parametrize("position", [0, 1])
+def test_an_int_that_no_float_can_hold_is_no_time(wrong: int, position: int) -> None:
+    """It is refused with its record, and not where a window that it is in ends."""
+    times = [5, 5]
+    times[position] = wrong
+    env = LocalEnvironment()
+    timed = env.from_collection([0, 1]).assign_timestamps(lambda n: times[n], on_error="skip")
+    assert timed.window(TumblingWindow(10)).count().collect() == [(0, 1)]
 
 
 def test_a_stream_of_decimals_is_refused_at_its_first_record() -> None:

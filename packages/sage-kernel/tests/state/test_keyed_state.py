@@ -189,7 +189,7 @@ def test_a_name_stands_for_one_kind(make: Make, other: StateDescriptor) -> None:
     """A second descriptor of the same name and another kind or expiry is refused."""
     state = make()
     state.handle(ValueState("s"))
-    with pytest.raises(StateError, match="has a value state 's' that stays already"):
+    with pytest.raises(StateError, match="has a value state 's' without a time to live already"):
         state.handle(other)  # type: ignore[call-overload]
 
 

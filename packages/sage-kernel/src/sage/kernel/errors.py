@@ -45,7 +45,7 @@ def no_keys(state: str) -> StateError:
     """Return the error for state that is asked for where there are no keys."""
     return StateError(
         f"state {state!r} belongs to a key, and this stream has none",
-        hint="call .key_by(selector) just before this operator",
+        hint="call .key_by(selector) just before this operator, and give it a function class",
         state=state,
     )
 
@@ -153,8 +153,19 @@ class TimestampError(SageError):
         self.timestamp = timestamp
         super().__init__(
             f"{what} must be a finite number of seconds, got {timestamp!r:.80}",
-            hint="return record.when.timestamp() for a datetime; divide milliseconds by 1000",
+            hint=_seconds_of(timestamp),
         )
+
+
+def _seconds_of(timestamp: Any) -> str:
+    """Return what to do about a timestamp that is none."""
+    if timestamp is None:
+        return "does its function return what it computes?"
+    if isinstance(timestamp, str):
+        return "float(text) for a number, datetime.fromisoformat(text).timestamp() for a date"
+    if hasattr(timestamp, "timestamp"):
+        return "its .timestamp() is the number of seconds"
+    return "drop such a record before, or set on_error='skip' or 'dead_letter'"
 
 
 class StateCodecError(StateError):

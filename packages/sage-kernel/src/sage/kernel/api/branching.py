@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sage.kernel.api.options import split_options
+from sage.kernel.api.options import only_options
 from sage.kernel.api.stream import Stream
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.transformation import Partitioning
@@ -70,7 +70,7 @@ class BranchingVerbs(Stream[T]):
         """
         if not routes:
             raise GraphError("route wants at least one predicate")
-        common, _ = split_options(options)
+        common = only_options("route", options)
         specs = tuple((tag, FunctionSpec(shapes.FILTER, p)) for tag, p in routes.items())
         routed = self._then(RouteOperator(specs), common)
         return {tag: routed.side_output(tag) for tag in routes}
@@ -110,7 +110,7 @@ class BranchingVerbs(Stream[T]):
             if other.env is not self.env:
                 raise GraphError("union of streams of two environments", hint="use one environment")
         edges = tuple(s.edge(i) for i, s in enumerate(streams))
-        return self.env.add_operator(UnionOperator(), edges, split_options(options)[0])
+        return self.env.add_operator(UnionOperator(), edges, only_options("union", options))
 
     def gather(
         self,
@@ -142,7 +142,9 @@ class BranchingVerbs(Stream[T]):
 
         operator = GatherOperator(expected, timeout_s)
         keyed = self._apply(shapes.KEY_BY, KeyByOperator, by, (), {})
-        return keyed._spread(Partitioning.HASH)._then(operator, split_options(options)[0])
+        return keyed._spread(Partitioning.HASH)._then(
+            operator, only_options("gather", options, "timeout_s")
+        )
 
     def iterate(
         self,
@@ -180,7 +182,7 @@ class BranchingVerbs(Stream[T]):
             self.edge(0),
             body,
             LoopTailOperator(predicate, max_iterations),
-            split_options(options)[0],
+            only_options("iterate", options, "until", "max_iterations"),
         )
 
     def partition_by(self, selector: Any, *args: Any, **options: Any) -> DataStream[T]:

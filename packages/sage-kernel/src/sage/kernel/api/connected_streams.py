@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from sage.kernel.api.options import split_options
+from sage.kernel.api.options import only_options, split_options
 from sage.kernel.api.stream import Stream
 from sage.kernel.errors import GraphError
 from sage.kernel.operators import function_spec as shapes
@@ -79,7 +79,7 @@ class ConnectedStreams:
                 f"got {len(functions)}"
             )
         specs = tuple(FunctionSpec(shapes.MAP, function) for function in functions)
-        common, _ = split_options(options)
+        common = only_options("map", options)
         return self.env.add_operator(ConnectedMapOperator(specs), self._edges(), common)
 
     def process(self, function: Any, *args: Any, **options: Any) -> DataStream[Any]:

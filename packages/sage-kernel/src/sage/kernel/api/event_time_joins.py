@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from sage.common.core import functions as fn
-from sage.kernel.api.options import split_options
+from sage.kernel.api.options import only_options, split_options
 from sage.kernel.api.stream import Stream
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.transformation import Edge
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from sage.kernel.operators.windowing import WindowAssigner
 
 __all__ = ["EventTimeJoinVerbs", "join_edges", "join_function"]
+
+_JOIN_OPTIONS = ("how", "allowed_lateness_s", "lower_s", "upper_s", "state_ttl_s")
 
 K = TypeVar("K")
 T = TypeVar("T")
@@ -111,7 +114,7 @@ class EventTimeJoinVerbs(Stream[T], Generic[K, T]):
             >>> sorted(same.collect())
             [(('q1', 1), ('q1', 9)), (('q2', 12), None)]
         """
-        spec, common = join_function(function, args, options)
+        spec, common = join_function("window_join", function, args, options)
         from sage.kernel.operators.window_join import WindowJoinOperator
 
         operator = WindowJoinOperator(spec, assigner, how, allowed_lateness_s)
@@ -191,7 +194,7 @@ class EventTimeJoinVerbs(Stream[T], Generic[K, T]):
             >>> sorted(in_time.collect())
             [('milk', False), ('tea', True)]
         """
-        spec, common = join_function(function, args, options)
+        spec, common = join_function("interval_join", function, args, options)
         from sage.kernel.operators.interval_join import IntervalJoinOperator
 
         operator = IntervalJoinOperator(spec, lower_s, upper_s, how)
@@ -260,7 +263,7 @@ class EventTimeJoinVerbs(Stream[T], Generic[K, T]):
             >>> sold.temporal_join(priced, lambda sale, price: (sale[1], price[2])).collect()
             [(5, 1.5), (25, 1.75)]
         """
-        spec, common = join_function(function, args, options)
+        spec, common = join_function("temporal_join", function, args, options)
         from sage.kernel.operators.temporal_join import TemporalJoinOperator
 
         operator = TemporalJoinOperator(spec, how)
@@ -294,21 +297,22 @@ class EventTimeJoinVerbs(Stream[T], Generic[K, T]):
         operator = (
             DeduplicateOperator() if within_s is None else DeduplicateWithinOperator(within_s)
         )
-        return self._then(operator, split_options(options)[0])
+        return self._then(operator, only_options("deduplicate", options, "within_s"))
 
 
 def join_function(
-    function: Any, args: tuple[Any, ...], options: Mapping[str, Any]
+    verb: str, function: Any, args: tuple[Any, ...], options: Mapping[str, Any]
 ) -> tuple[FunctionSpec | None, dict[str, Any]]:
     """Return a join's function, if it was given one, and the options of its verb.
 
     Raises:
-        FunctionError: if it is no join function, or there are arguments for none.
+        FunctionError: if it is no join function.
+        GraphError: if there is an option that the verb does not have.
     """
+    if function is None:
+        return None, only_options(verb, options, *_JOIN_OPTIONS)
     common, kwargs = split_options(options)
-    if function is None and not args and not kwargs:
-        return None, common
-    return FunctionSpec(shapes.JOIN, function, args, kwargs), common
+    return FunctionSpec(replace(shapes.JOIN, verb=verb), function, args, kwargs), common
 
 
 def join_edges(verb: str, left: Stream[Any], right: Stream[Any]) -> tuple[Edge, Edge]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 from sage.common.core import functions as fn
 from sage.kernel.api.datastream import DataStream
 from sage.kernel.api.event_time_joins import EventTimeJoinVerbs, join_edges, join_function
-from sage.kernel.api.options import split_options
+from sage.kernel.api.options import only_options, split_options
 from sage.kernel.graph.event_time import EventTime
 from sage.kernel.operators import function_spec as shapes
 from sage.kernel.operators.function_spec import FunctionSpec
@@ -160,7 +160,7 @@ class KeyedStream(DataStream[T], EventTimeJoinVerbs[K, T], Generic[K, T]):
             ['ann: tea']
         """
         edges = join_edges("join", self, other)
-        spec, common = join_function(function, args, options)
+        spec, common = join_function("join", function, args, options)
         from sage.kernel.operators.join import JoinOperator
 
         operator: Operator = JoinOperator(spec, how, state_ttl_s, max_rows)
@@ -222,4 +222,4 @@ class KeyedStream(DataStream[T], EventTimeJoinVerbs[K, T], Generic[K, T]):
             >>> words.key_by(lambda word: word).count().collect()
             [('a', 1), ('b', 1), ('a', 2)]
         """
-        return self._then(CountOperator(), split_options(options)[0])
+        return self._then(CountOperator(), only_options("count", options))

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from sage.common.suggestions import did_you_mean
 from sage.kernel.config import error_policy
 from sage.kernel.errors import GraphError
 
-__all__ = ["key_strategy", "split_options"]
+__all__ = ["key_strategy", "only_options", "split_options"]
 
 _COMMON = ("name", "uid", "parallelism", "resources", "on_error", "executor")
 _EXECUTORS = (None, "thread", "process", "async")
@@ -33,6 +34,26 @@ def split_options(options: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str,
             f"unknown resources {sorted(unknown)}; known are {', '.join(sorted(_RESOURCES))}"
         )
     return common, {name: value for name, value in options.items() if name not in _COMMON}
+
+
+def only_options(verb: str, options: Mapping[str, Any], *own: str) -> dict[str, Any]:
+    """Return the options of a verb that makes nothing of a user's class.
+
+    Args:
+        verb: Named in the error.
+        options: What the verb was given.
+        own: What only this verb has, to suggest it.
+
+    Raises:
+        ConfigError: if ``on_error`` is no policy.
+        GraphError: if an option, ``executor`` or a resource is unknown.
+    """
+    common, others = split_options(options)
+    for name in others:
+        raise GraphError(
+            f"{verb} has no option {name!r}{did_you_mean(name, (*own, *_COMMON))}",
+        )
+    return common
 
 
 def key_strategy(strategy: str) -> None:

@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 
 from sage.common.core import functions as fn
-from sage.kernel.api.options import split_options
+from sage.kernel.api.missing_verbs import unknown_window_verb
+from sage.kernel.api.options import only_options, split_options
 from sage.kernel.errors import GraphError
 from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.operators.assign_timestamps import ProcessingTimeOperator
@@ -208,7 +209,7 @@ class WindowedStream(Generic[K, T]):
             ['ann: 1 before 5', 'ann: 2 before 10', 'bob: 1 before 10', 'bob: 1 before 15',
              'ann: 1 before 15']
         """
-        common, _ = split_options(options)
+        common = only_options("count", options)
         return self._then(ContentSpec("count", emit=_emit_spec(emit)), common)
 
     @overload
@@ -307,7 +308,7 @@ class WindowedStream(Generic[K, T]):
             ... ).collect()
             ['ab', 'cd', 'e']
         """
-        common, _ = split_options(options)
+        common = only_options("apply", options)
         return self._then(ContentSpec("apply", FunctionSpec(APPLY, function)), common)
 
     def _fold(
@@ -340,6 +341,11 @@ class WindowedStream(Generic[K, T]):
             timed = env.add_operator(ProcessingTimeOperator(), (edge,), own)
             edge = timed._spread(Partitioning.FORWARD).edge(0)
         return env.add_operator(operator, (edge,), options)
+
+    if not TYPE_CHECKING:  # a checker finds unknown verbs by itself
+
+        def __getattr__(self, verb: str) -> Any:
+            raise unknown_window_verb(self, verb)
 
 
 def _emit_spec(emit: Any) -> FunctionSpec | None:

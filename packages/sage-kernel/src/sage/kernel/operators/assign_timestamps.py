@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
 
 __all__ = ["TIMESTAMP", "AssignTimestampsOperator", "LiveTimestamps", "ProcessingTimeOperator"]
+
+_LATEST = sys.float_info.max
 
 TIMESTAMP = FunctionShape("assign_timestamps", MapFunction, "map")
 
@@ -54,7 +57,7 @@ class LiveTimestamps(LiveOperator):
     ) -> None:
         super().__init__(operator, functions)
         self.generator = generator
-        self.highest = START_OF_TIME
+        self.highest: float = -_LATEST
         self.watermark = START_OF_TIME
         self.idle = False
         self._idle_timeout_s = operator.idle_timeout_s
@@ -169,7 +172,7 @@ class AssignTimestampsOperator(Operator):
         loop.at_start(f"{highest} = {me}.highest; {watermark} = {me}.watermark")
         loop.at_end(f"{me}.highest = {highest}; {me}.watermark = {watermark}")
         time = applied(loop, live.functions[0], self.inline, "t")
-        rises = [f"if {time} == {loop.bind(END_OF_TIME, 'i')}: {refuse}({time})"]
+        rises = [f"if {time} > {loop.bind(_LATEST, 'i')}: {refuse}({time})"]
         if live.generator is None:
             bound = self.max_out_of_orderness_s
             lower = f"{time} - {loop.bind(bound, 'b')}"
@@ -177,13 +180,14 @@ class AssignTimestampsOperator(Operator):
                 lower = f"{time} if type({time}) is int else {time} - 0.0"
             rises.append(f"{watermark} = {lower}")
         rises.append(f"{highest} = {time}")
-        # Comparing is the check: what is no number cannot be compared, and NaN is neither.
+        # Comparing is the check: what is no number cannot be compared, NaN is neither, and the
+        # infinities and ints that no float can hold are behind the last float.
         loop.block(
             "try:",
             [
                 f"if {time} > {highest}:",
                 *(f"    {line}" for line in rises),
-                f"elif not {time} > {loop.bind(START_OF_TIME, 'i')}: {refuse}({time})",
+                f"elif not {time} >= {loop.bind(-_LATEST, 'i')}: {refuse}({time})",
             ],
         )
         loop.block("except (TypeError, OverflowError):", [f"{refuse}({time})"])
@@ -251,7 +255,7 @@ class LiveProcessingTime(LiveOperator):
 
 
 def _refuse(time: Any) -> None:
-    raise TimestampError(time)
+    raise TimestampError(time) from None
 
 
 def _risen(told: Any, watermark: float) -> float:

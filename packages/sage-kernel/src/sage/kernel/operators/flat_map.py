@@ -62,6 +62,12 @@ def items_of(verb: str) -> Callable[[Iterable[Any] | None], Iterator[Any]]:
                 f"{verb} function returned {type(result).__name__} {result!r:.60}, which would be "
                 f"split into {parts}; return a list of one item instead"
             )
-        return iter(result)
+        try:
+            return iter(result)
+        except TypeError:
+            raise TypeError(
+                f"{verb} function returned {type(result).__name__} {result!r:.60}, which is not "
+                f"iterable; return a list of what it emits, or yield it"
+            ) from None
 
     return items

@@ -21,12 +21,21 @@ __all__ = ["FunctionShape", "FunctionSpec", "LiveFunction"]
 
 @dataclass(frozen=True)
 class FunctionShape:
-    """What a verb wants: a function class and the method of it that does the work."""
+    """What a verb wants: a function class and the method of it that does the work.
+
+    Args:
+        verb: Named in errors.
+        base: The function class.
+        method: What is called for each record.
+        is_async: Whether the method is awaited.
+        takes_callable: Whether a callable can stand for it; not where it takes several methods.
+    """
 
     verb: str
     base: type
     method: str
     is_async: bool = False
+    takes_callable: bool = True
 
 
 MAP = FunctionShape("map", fn.MapFunction, "map")
@@ -183,6 +192,12 @@ class FunctionSpec:
                 f"{self.shape.verb} wants a function, got {type(self.target).__name__}: "
                 f"{self.target!r:.80}",
                 hint="give a class with its config, an instance of a function class, or a callable",
+            )
+        if not self.shape.takes_callable:
+            methods = sorted(getattr(self.shape.base, "__abstractmethods__", ()))
+            raise FunctionError(
+                f"{self.shape.verb} wants {_a(self.shape.base.__name__)}, got {self._shown()}",
+                hint=f"a class with {', '.join(methods[:-1])} and {methods[-1]}",
             )
         called = self.target if inspect.isroutine(self.target) else type(self.target).__call__
         is_async = inspect.iscoroutinefunction(called)

@@ -16,6 +16,7 @@ Example:
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -195,8 +196,9 @@ class JoinOperator(Operator):
 
     def __post_init__(self) -> None:
         check_how(self.how)
-        if self.state_ttl_s is not None and self.state_ttl_s <= 0:
-            raise GraphError(f"state_ttl_s must be above 0, got {self.state_ttl_s}")
+        ttl_s = self.state_ttl_s
+        if ttl_s is not None and not (isinstance(ttl_s, int | float) and 0 < ttl_s < math.inf):
+            raise GraphError(f"join: state_ttl_s must be above 0 seconds and finite, got {ttl_s!r}")
 
     @property
     def note(self) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["AGGREGATE", "AggregateOperator", "CountOperator", "ReduceOperator"]
 
-AGGREGATE = FunctionShape("aggregate", AggregateFunction, "add")
+AGGREGATE = FunctionShape("aggregate", AggregateFunction, "add", takes_callable=False)
 MISSING: Any = object()
 
 

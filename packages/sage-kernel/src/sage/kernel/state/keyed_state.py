@@ -220,7 +220,7 @@ class KeyedState:
             raise StateError(
                 f"operator {self._operator!r} has {_said(known)} already and cannot also have "
                 f"{_said(schema)}",
-                hint="give one of the two another name; a checkpoint keeps the old kind",
+                hint="give one of the two another name",
                 operator=self._operator,
                 state=schema.name,
             )
@@ -285,5 +285,5 @@ def _of_cell(descriptor: StateDescriptor, cell: Cell) -> Any:
 
 
 def _said(schema: StateSchema) -> str:
-    ending = "with a time to live" if schema.expires else "that stays"
+    ending = "with a time to live" if schema.expires else "without a time to live"
     return f"a {schema.kind} state {schema.name!r} {ending}"

@@ -65,7 +65,7 @@ class TimerQueue:
             TimestampError: if the time is no finite number of seconds.
         """
         if type(timestamp_s) not in (float, int) or not math.isfinite(timestamp_s):
-            raise TimestampError(timestamp_s)
+            raise TimestampError(timestamp_s, what="the time of a timer")
         if (key, timestamp_s) in self._waiting:
             return
         self._waiting[key, timestamp_s] = self._next

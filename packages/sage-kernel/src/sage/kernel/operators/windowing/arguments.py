@@ -40,7 +40,8 @@ def check_seconds(
             f"{owner}: {name} wants seconds, got {value!r:.80}", hint="an int or a float"
         )
     if not math.isfinite(value):
-        hint = "GlobalWindow() is the window without an end" if above is not None else None
+        endless = value == math.inf and owner.endswith("Window")
+        hint = "GlobalWindow() is the window without an end" if endless else None
         raise GraphError(f"{owner}: {name} must be finite, got {value!r}", hint=hint)
     if above is not None and value <= above:
         raise GraphError(
