@@ -258,6 +258,18 @@ def test_what_comes_after_all_its_partners_is_not_kept(
     assert harness.statistics.empty == 1
 
 
+@pytest.mark.parametrize(("left", "right"), [(2.0, -1e-118), (-1e-118, 3.5), (2.0, 0.0)])
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_difference_that_is_rounded_into_the_interval_is_in_it(
+    left: float, right: float, first: int
+) -> None:
+    """What is a hair outside, as floats subtract, is found whichever side comes first."""
+    harness = OperatorHarness(IntervalJoinOperator(None, -2, 3.5))
+    sides = [Arrival("left", "k", left), Arrival("right", "k", right, input_index=1)]
+    harness.process(sides[first], sides[1 - first])
+    assert harness.results == [("left", "right")]
+
+
 def test_a_time_is_over_as_soon_as_floats_say_so() -> None:
     """At the watermark from which on no difference is small enough, not one later."""
     harness = OperatorHarness(IntervalJoinOperator(None, -1, -1, "left"))

@@ -1,17 +1,17 @@
 """``interval_join``: pairs of two streams whose times are close, each side kept while it may match.
 
 A pair has equal keys and ``lower_s <= right.time - left.time <= upper_s``, both ends included, as
-in Flink. It is emitted when the second of the two arrives, with the later of their
-times. A record is dropped as soon as the watermark says that no partner can come any more; an outer
-join gives its row without a partner at that moment: never earlier, and never taken back.
+in Flink. It is emitted when the second of the two arrives, with the later of their times. A record
+is dropped soon after the watermark says that no partner can come any more; an outer join gives its
+row without a partner at that very moment: never earlier, and never taken back.
 
 A record behind the watermark is refused as late, as in Flink, though it might still meet a kept
 partner: so whether it is joined does not depend on how much state happens to be left.
 
-State is laid out on the axis of the right side's time, where a left record stands at
-``time + lower_s``. The axis is cut into buckets a little wider than the interval, so that all
-partners of a record are in its own bucket and one neighbour, and a bucket is dropped as a whole.
-Invariant: the rows of a key in a bucket are sorted by time.
+State is laid out on the axis of the right side's time, where a left record stands a little before
+``time + lower_s``. The axis is cut into buckets twice as wide as the interval, so that all partners
+of a record are in its own bucket and one neighbour, and a bucket is dropped as a whole. Invariant:
+the rows of a key in a bucket are sorted by time.
 
 Example:
     >>> from sage.kernel import LocalEnvironment
@@ -55,7 +55,7 @@ if TYPE_CHECKING:
 
 __all__ = ["IntervalJoinOperator", "LiveIntervalJoin"]
 
-_NARROWEST_S = 2.0**-10  # of a bucket; finer than any timestamps that make sense
+_NARROWEST_S = 2.0**-6  # of a bucket; its margin is above what floats tell apart in this millennium
 
 
 class LiveIntervalJoin(LiveEventTimeOperator):
@@ -64,7 +64,8 @@ class LiveIntervalJoin(LiveEventTimeOperator):
     Attributes:
         buckets: For each side, the buckets by number.
         width_s: Of a bucket.
-        reach_s: How far apart, on the axis, two records that match may be.
+        shift_s: From a left record's time to its place on the axis.
+        reach_s: How far behind that place, on the axis, a partner may be.
         narrowed: For each side, says where in many rows of the other side a record's partners are.
         kept: How many records it keeps, counted only where that is bounded.
     """
@@ -77,7 +78,10 @@ class LiveIntervalJoin(LiveEventTimeOperator):
         self._join = functions[0].call if functions else _pair
         interval_s = operator.upper_s - operator.lower_s
         self.width_s = max(2 * interval_s, _NARROWEST_S)
-        self.reach_s = self.width_s * 0.55  # more than the interval, whatever floats round to
+        # Differences are rounded, so there is a margin on both sides of the interval.
+        self._margin_s = self.width_s * 0.025
+        self.shift_s = operator.lower_s - self._margin_s
+        self.reach_s = self.width_s * 0.55
         self.buckets: tuple[dict[float, Bucket], dict[float, Bucket]] = ({}, {})
         self.narrowed = (self._among_rights, self._among_lefts)
         self._oldest: tuple[list[float], list[float]] = ([], [])
@@ -173,7 +177,7 @@ class LiveIntervalJoin(LiveEventTimeOperator):
     def _end_of(self, side: int, number: float) -> float:
         """Return the watermark above which no record can match anything in a bucket."""
         end = (number + 1) * self.width_s
-        return end + self.reach_s if side == 0 else end - self._lower_s
+        return end + self.reach_s if side == 0 else end - self.shift_s
 
     def _look_ahead(self) -> None:
         lefts, rights = self._waiting

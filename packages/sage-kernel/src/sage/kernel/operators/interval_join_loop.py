@@ -2,7 +2,7 @@
 
 For a left record it is, in effect::
 
-    place = t + lower
+    place = t + shift
     own = place // width
     mates = mine[own].get(k)
     for rows in theirs[own].get(k), theirs[own + 1].get(k):  # the second only from near it
@@ -76,7 +76,8 @@ class IntervalJoinLoop:
     def _write_place(self) -> None:
         """``own``: its bucket; ``into``: how far into it; ``mates``: what that has of its key."""
         loop, width = self._loop, self._loop.bind(self._live.width_s, "w")
-        loop.line(f"place = {self._time}" + (f" + {self._lower}" if self._side == 0 else ""))
+        shift = f" + {loop.bind(self._live.shift_s, 'b')}" if self._side == 0 else ""
+        loop.line(f"place = {self._time}{shift}")
         loop.line(f"own = place // {width}; into = place - own * {width}")
         if self._operator.max_rows is not None:
             most = loop.bind(self._operator.max_rows, "b")
