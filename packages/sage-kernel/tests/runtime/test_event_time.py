@@ -447,6 +447,31 @@ def test_nobody_waits_for_an_idle_input_and_it_may_wake_up(parallelism: int) -> 
     assert sorted(main.records[2:]) == [("a", 90, 1), ("b", 90, 1), ("b", 120, 1)]
 
 
+@pytest.mark.parametrize("executor", ["thread", "process"])
+def test_an_idle_input_is_waited_for_while_its_records_are_held(executor: Any) -> None:
+    """What waits in a list for company is not overtaken because its source has become idle."""
+    clock, asleep, awake = ManualClock(), Silence(), Silence()
+    env = LocalEnvironment(config={"clock": clock})
+    slow = env.from_source(Scripted((0, "a", 1.0), asleep, (1, "a", 2.0)))
+    fast = env.from_source(Scripted((2, "b", 1.0), (3, "b", 90.0), awake, (4, "b", 95.0)))
+    idle = slow.assign_timestamps(time_of, idle_timeout_s=60)
+    held = idle.map_batches(lambda batch: batch, max_size=2, executor=executor)
+    main, late = counted(held.union(fast.assign_timestamps(time_of)))
+    job = env.submit()
+    for silence in (asleep, awake):
+        silence.wait()
+    clock.advance(60)
+    for _ in range(2):  # the source is asked again, and so has become idle
+        asleep.asked.clear()
+        asleep.wait()
+    asleep.end()
+    main.wait_for(2)
+    awake.end()
+    check_conservation(job.wait(60).metrics, env.graph())
+    assert late.records == []
+    assert sorted(main.records) == [("a", 0, 2), ("b", 0, 1), ("b", 90, 2)]
+
+
 def test_an_input_whose_records_are_all_filtered_before_is_idle() -> None:
     """Batches of which nothing reaches assign_timestamps do not keep others waiting."""
     clock, silence = ManualClock(), Silence()
