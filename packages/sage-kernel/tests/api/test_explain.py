@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from sage.kernel import LocalEnvironment
+from sage.kernel import AfterCount, AfterWatermark, LocalEnvironment, SlidingWindow, TumblingWindow
 
 
 def pipeline() -> LocalEnvironment:
@@ -49,6 +49,32 @@ def test_the_mermaid_chart_escapes_names() -> None:
     assert "q#quot;#lt;x#gt;" in chart
     assert chart.count("subgraph") == chart.count("\n  end") == 5
     assert "-->|by key|" in chart
+
+
+def test_the_plan_says_which_windows_there_are() -> None:
+    """Their size, and what of trigger, lateness, mode and time is not as usual."""
+    env = LocalEnvironment("shop")
+    timed = env.from_collection([1]).assign_timestamps(float, max_out_of_orderness_s=2)
+    timed.window(TumblingWindow(60)).count(name="plain")
+    timed.window(
+        SlidingWindow(10, 3),
+        trigger=AfterWatermark(early=AfterCount(5)),
+        allowed_lateness_s=4,
+        mode="discarding",
+    ).count(name="early")
+    timed.window(TumblingWindow(5), time="processing").count(name="by clock")
+    lines = [line.strip() for line in str(env.explain()).splitlines()]
+    assert "assign_timestamps: timestamps, up to 2 s out of order" in lines
+    assert "plain: TumblingWindow(size_s=60, offset_s=0)" in lines
+    assert (
+        "early: SlidingWindow(size_s=10, slide_s=3, offset_s=0), AfterWatermark("
+        "early=AfterCount(count=5), late=AfterCount(count=1)), late records allowed for 4 s, "
+        "discarding"
+    ) in lines
+    assert (
+        "by clock: TumblingWindow(size_s=5, offset_s=0), by the clock, so its result depends on "
+        "when records arrive"
+    ) in lines
 
 
 def test_names_are_made_unique() -> None:

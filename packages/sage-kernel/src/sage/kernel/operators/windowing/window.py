@@ -165,6 +165,20 @@ class WindowOperator(EventTimeOperator):
         """The verb that follows ``window``; the functions of most are lambdas."""
         return f"window.{self.content.verb}"
 
+    @property
+    def note(self) -> str:
+        """Which windows, and what of them is not as usual."""
+        told = [str(self.assigner)]
+        if self.time == "processing":
+            told.append("by the clock, so its result depends on when records arrive")
+        if self.trigger != AfterWatermark():
+            told.append(str(self.trigger))
+        if self.allowed_lateness_s:
+            told.append(f"late records allowed for {self.allowed_lateness_s:g} s")
+        if self.mode == "discarding":
+            told.append(self.mode)
+        return ", ".join(told)
+
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """As every operator that follows event time; without timestamps it is the beginning."""
         if isinstance(live, LiveFoldedWindows):
