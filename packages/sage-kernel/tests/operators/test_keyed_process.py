@@ -611,3 +611,25 @@ def test_a_key_that_is_none_is_refused_by_type() -> None:
     metrics = run(env)
     assert got == [("a", 1), ("a", 4), ("a", 6), ("a", 9)]
     assert metrics["keys"].skipped == 2
+
+
+class Refusing(ProcessFunction[Any, Any]):
+    """Sets a timer for each record, and refuses a record that says so."""
+
+    def process(self, record: Any, ctx: Any) -> Iterator[Any]:
+        ctx.timers.set_event_timer(ctx.timestamp + 5)
+        if record[0] == "refused":
+            raise ValueError(record)
+        yield record
+
+    def on_timer(self, timestamp_s: float, ctx: Any) -> Iterator[Any]:
+        yield "timer", timestamp_s
+
+
+@pytest.mark.parametrize("batch_size", [1, 100])
+def test_a_timer_that_a_record_set_before_it_failed_fires_in_time(batch_size: int) -> None:
+    """It stays set, as state does, and fires before the record that brings event time there."""
+    env = LocalEnvironment(config={"batch_size": batch_size, "on_error": "skip"})
+    records = [("refused", 0), ("a", 10), ("a", 12)]
+    told = timed(env, records).process(Refusing).collect()
+    assert told == [("timer", 5), ("a", 10), ("a", 12), ("timer", 15), ("timer", 17)]

@@ -150,9 +150,10 @@ class LiveKeyedProcess(LiveEventTimeOperator):
             if self.context.silent:
                 statistics.empty -= 1  # it has another fate
             raise
+        finally:  # what it had set before it raised stays set
+            self.due = self._next_event()
         if statistics.produced > before and self.context.silent:
             statistics.empty -= 1
-        self.due = self._next_event()
 
     def set_timer(self, timers: TimerQueue, timestamp_s: float) -> None:
         """Set a timer of the current key; at the end of the input there is no later."""
