@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from itertools import groupby
 from typing import Any
@@ -274,3 +275,33 @@ def test_folding_in_the_loop_changes_nothing(verb: str, data: st.DataObject) -> 
     assert by_window(ordered(harness.results)) == by_window(panes)
     assert harness.late == expected.late
     assert harness.live.held == 0
+
+
+class _Weighty:
+    """A record of which a test can tell how many are still there."""
+
+
+@pytest.mark.parametrize(
+    "trigger", [None, AfterProcessingTime(60)], ids=["on time", "by the clock"]
+)
+@pytest.mark.parametrize(
+    "assigner", [TumblingWindow(1), SessionWindow(1)], ids=["tumbling", "session"]
+)
+def test_windows_that_are_over_keep_no_records(
+    assigner: WindowAssigner, trigger: Trigger | None
+) -> None:
+    """What event time has closed is let go, also where the clock would have fired it much later."""
+    spec = ContentSpec("process", FunctionSpec(PROCESS_WINDOW, lambda key, records, ctx: []))
+    harness = OperatorHarness(WindowOperator(assigner, spec, AfterWatermark(early=trigger)))
+    harness.live.clock = ManualClock()
+    there: weakref.WeakSet[_Weighty] = weakref.WeakSet()
+    for number in range(1000):
+        record = _Weighty()
+        there.add(record)
+        harness.process(Arrival(record, number, 2 * number, 2 * number))
+        del record
+    assert harness.live.held == 1
+    assert len(there) < 100
+    harness.advance(5000)
+    assert harness.live.held == 0
+    assert len(there) < 100

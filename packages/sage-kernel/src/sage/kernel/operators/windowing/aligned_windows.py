@@ -95,7 +95,7 @@ class AlignedWindows:
         """Yield the cells of what has come to its end or is over, in the order of event time."""
         while self._ends and self._ends[0][0] <= watermark:
             _, end_s, number = heappop(self._ends)
-            self._since_s, self._until_s = math.inf, -math.inf
+            self._here, self._since_s, self._until_s = [], math.inf, -math.inf
             window = self._open[number]
             ends, window.ended = not window.ended, True
             over_s = end_s + self._lateness_s

@@ -61,3 +61,11 @@ class Cell:
         self.ended = False
         self.heir: Cell | None = None
         self.serial = 0
+
+    @property
+    def inheriting(self) -> Cell:
+        """The session that this one is part of by now, which may be itself."""
+        cell = self
+        while cell.heir is not None:
+            cell = cell.heir
+        return cell

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from heapq import heappop, heappush
+from heapq import heapify, heappop, heappush
 from typing import Any
 
 from sage.kernel.operators.event_time import LiveEventTimeOperator, just_before
@@ -32,6 +32,7 @@ from sage.kernel.time.watermark import START_OF_TIME
 __all__ = ["LiveWindows"]
 
 _END = object()
+_FEW_TIMERS = 64  # below, looking for those that were taken back is not worth it
 
 
 class LiveWindows(LiveEventTimeOperator):
@@ -74,6 +75,7 @@ class LiveWindows(LiveEventTimeOperator):
         self._context = WindowContext(self)
         self._timers: list[tuple[tuple[float, int], Cell]] = []
         self._timers_set = 0
+        self._most_timers = _FEW_TIMERS
         self._held = 0
 
     @property
@@ -150,9 +152,7 @@ class LiveWindows(LiveEventTimeOperator):
     ) -> None:
         if isinstance(trigger, AfterProcessingTime):
             if cell.timer is None:
-                self._timers_set += 1
-                cell.timer = (self.clock() + trigger.delay_s, self._timers_set)
-                heappush(self._timers, (cell.timer, cell))
+                self._set_timer(cell, self.clock() + trigger.delay_s)
         elif cell.fresh >= trigger.count:
             self._fire(cell, timing, watermark)
 
@@ -166,12 +166,23 @@ class LiveWindows(LiveEventTimeOperator):
         """Return the window whose timer is the next, dropping those that were taken back."""
         while self._timers:
             timer, cell = self._timers[0]
-            while cell.heir is not None:
-                cell = cell.heir
+            cell = cell.inheriting
             if cell.timer is timer:
                 return cell
             heappop(self._timers)
         return None
+
+    def _set_timer(self, cell: Cell, due_s: float) -> None:
+        """Set a window's timer; those taken back go before they outnumber those that wait."""
+        self._timers_set += 1
+        cell.timer = (due_s, self._timers_set)
+        heappush(self._timers, (cell.timer, cell))
+        if len(self._timers) > self._most_timers:
+            self._timers = [
+                entry for entry in self._timers if entry[1].inheriting.timer is entry[0]
+            ]
+            heapify(self._timers)
+            self._most_timers = max(_FEW_TIMERS, 2 * len(self._timers))
 
     def _fire(
         self, cell: Cell, timing: PaneTiming, watermark: float, *, is_full: bool = False
