@@ -461,3 +461,30 @@ def test_any_touches_are_those_of_a_naive_model(
             if before and reading:
                 model[key] = (before[0], touched)
     state.close()
+
+
+class _Looked(float):
+    """A time that counts how often any is compared."""
+
+    count = 0
+
+    def __gt__(self, other: float) -> bool:
+        _Looked.count += 1
+        return float(self) > other
+
+    def __le__(self, other: float) -> bool:
+        return not self > other
+
+
+def test_appending_to_a_list_that_expires_does_not_look_at_all_of_it() -> None:
+    """A thousand elements cost a few thousand looks, and what has expired is not kept."""
+    backend, _Looked.count = HeapBackend(), 0
+    state = KeyedState(backend)
+    elements: Any = state.handle(ListState("l", ttl=StateTtl(100.0)))
+    state.set_current_key("k")
+    for time_s in range(1000):
+        state.timestamp_s = state.watermark_s = _Looked(time_s)
+        elements.add(time_s)
+    assert _Looked.count < 5000
+    assert len(backend.value_table("l", expires=True).get("k")) < 300
+    assert elements.get() == list(range(900, 1000))

@@ -131,8 +131,9 @@ class ExpiringValueHandle:
 class ExpiringListHandle:
     """A list for each key, each element stored as ``(element, touched at)``.
 
-    The elements of a list that have expired leave it when it is next written; a list none of whose
-    elements is left goes as a value does.
+    Elements that have expired leave the list when it is written and the one in its middle has
+    expired too, so that appending costs no look at all that live; a list none of whose elements is
+    left goes as a value does.
     """
 
     __slots__ = ("_lifetime", "_owner", "_storable", "_table")
@@ -162,7 +163,14 @@ class ExpiringListHandle:
 
     def extend(self, elements: Iterable[Any]) -> None:
         """Append several elements."""
-        self._store([*self._alive(), *self._stamped(elements)])
+        added = self._stamped(elements)
+        stored: list[tuple[Any, float]] | None = self._table.get(self._owner.current_key)
+        if stored is None:
+            stored = []
+        elif stored[len(stored) // 2][1] <= self._lifetime.horizon():
+            stored = self._alive()
+        stored += added
+        self._store(stored)
 
     def set(self, elements: Iterable[Any]) -> None:
         """Replace all elements."""
