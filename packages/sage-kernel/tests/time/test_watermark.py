@@ -68,9 +68,7 @@ def test_any_sequence_gives_what_the_naive_computation_gives(data: st.DataObject
             naive.idle.discard(which)
             assert watermarks.end(which) == naive.now()
         assert watermarks.low == naive.low >= before
-        assert watermarks.all_idle == (
-            bool(naive.idle) and naive.idle | naive.ended == set(INPUTS)
-        )
+        assert watermarks.all_idle == (bool(naive.idle) and naive.idle | naive.ended == set(INPUTS))
         before = watermarks.low
         if naive.ended == set(INPUTS):
             break
@@ -108,7 +106,7 @@ def test_how_far_time_has_come_does_not_depend_on_who_sleeps_first() -> None:
 
 
 def test_an_input_that_has_ended_is_not_waited_for() -> None:
-    """The end of one input leaves the others to say how far time is; the last end is no idleness."""
+    """The others say how far time is after the end of one; the last end is no idleness."""
     watermarks = InputWatermarks("ab")
     watermarks.advance("a", 10)
     assert watermarks.end("b") == 10
