@@ -248,3 +248,32 @@ def test_timers_and_windows_behind_a_window_do_not_see_where_batches_end(
         return [by_time.records, in_windows.records]
 
     assert run(1) == run(1024)
+
+
+class Endless(SourceFunction[int]):
+    """Gives five records and then nothing, without an end."""
+
+    def __init__(self) -> None:
+        self.records = [1, 2, 3, 4, 5]
+
+    def read(self, max_records: int) -> list[int]:
+        read, self.records = self.records[:max_records], self.records[max_records:]
+        return read
+
+
+@pytest.mark.parametrize("how", ["drain", "cancel"])
+def test_a_drain_fires_open_windows_and_a_cancel_leaves_them(how: str) -> None:
+    """What is in an open window is said at the end of the input, or stays counted as held."""
+    env, panes = LocalEnvironment(), CollectingSink()
+    timed = env.from_source(Endless).assign_timestamps(lambda n: n)
+    timed.window(TumblingWindow(60), trigger=AfterWatermark(early=AfterCount(5))).process(
+        lambda key, records, ctx: [(ctx.pane.timing, list(records))], name="windows"
+    ).sink(panes)
+    job = env.submit()
+    panes.wait_for(1)
+    getattr(job, how)()
+    assert job.join(30)
+    assert [timing for timing, _ in panes.records] == ["early", "on_time"][: 1 + (how == "drain")]
+    assert all(records == [1, 2, 3, 4, 5] for _, records in panes.records)
+    assert job.metrics()["windows"].held == (5 if how == "cancel" else 0)
+    check_conservation(job.metrics(), env.graph(), ended=how == "drain")
