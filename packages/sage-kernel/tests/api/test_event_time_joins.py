@@ -327,6 +327,13 @@ def test_a_time_to_live_must_be_above_zero() -> None:
                 orders.join(other, state_ttl_s=wrong)  # type: ignore[arg-type]
 
 
+def test_a_lateness_that_is_none_is_told_as_windows_tell_it() -> None:
+    """In the same words, whichever verb it was given to."""
+    orders, payments = orders_and_payments(LocalEnvironment())
+    with pytest.raises(GraphError, match="window_join: allowed_lateness_s must be at least 0"):
+        orders.window_join(payments, TumblingWindow(1), allowed_lateness_s=-1)
+
+
 def test_an_option_that_a_join_does_not_have_is_refused() -> None:
     """A misspelt one is named, with the one that was meant, and not passed over in silence."""
     orders, payments = orders_and_payments(LocalEnvironment())

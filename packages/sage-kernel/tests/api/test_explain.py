@@ -77,6 +77,24 @@ def test_the_plan_says_which_windows_there_are() -> None:
     ) in lines
 
 
+def test_the_plan_says_how_streams_are_joined_in_time() -> None:
+    """The interval or the windows, the side that is given alone, and what is a duplicate."""
+    env = LocalEnvironment("shop")
+    keyed = env.from_collection([1]).assign_timestamps(float).key_by(abs)
+    keyed.interval_join(keyed, -2, 3.5, how="left", name="close")
+    keyed.window_join(keyed, TumblingWindow(60), name="together", allowed_lateness_s=5)
+    keyed.deduplicate(within_s=10, name="once")
+    keyed.join(keyed, state_ttl_s=4, name="kept")
+    lines = [line.strip() for line in str(env.explain()).splitlines()]
+    assert "close: left, the right side -2 to 3.5 s after the left" in lines
+    assert (
+        "together: inner, TumblingWindow(size_s=60, offset_s=0), late records allowed for 5 s"
+        in lines
+    )
+    assert "once: less than 10 s apart" in lines
+    assert "kept: inner, the right side -4 to 4 s after the left" in lines
+
+
 def test_names_are_made_unique() -> None:
     """Operators without a name get that of their function, numbered where it is taken."""
     env = LocalEnvironment()

@@ -129,6 +129,11 @@ class DeduplicateWithinOperator(Operator):
     def __post_init__(self) -> None:
         check_seconds("deduplicate", "within_s", self.within_s, above=0)
 
+    @property
+    def note(self) -> str:
+        """What counts as a duplicate."""
+        return f"less than {self.within_s:g} s apart"
+
     def live(self, *, may_share: bool = True) -> LiveDeduplicateWithin:
         """Make the operator of one subtask, which has seen nothing."""
         return LiveDeduplicateWithin(self)

@@ -81,8 +81,9 @@ class FunctionSpec:
         elif self.args or self.kwargs:
             raise FunctionError(
                 f"{self.shape.verb} got arguments {self._shown_arguments()} beside "
-                f"{self.label!r}, which is no function class",
-                hint="a config goes with a class: .map(Retriever, {'top_k': 5})",
+                f"{self._shown()}, which is no function class",
+                hint="a config goes with a class: .map(Retriever, {'top_k': 5}); the options of "
+                "the verb itself go by their names",
             )
         elif isinstance(self.target, fn.Function):
             self._check_kind(type(self.target))

@@ -161,8 +161,7 @@ class LiveIntervalJoin(LiveEventTimeOperator):
         try:
             joined = self._join(*pair)
         except Exception as error:
-            self.set_aside(pair, error)
-            return
+            joined = self.try_again(lambda: self._join(*pair), pair, error)
         if joined is not None:
             cell[2] = EMITTED
             self.emit(joined, time)
@@ -229,6 +228,11 @@ class IntervalJoinOperator(EventTimeOperator):
                 hint="lower_s is the smaller one: from 5 s before to 1 s after is lower_s=-5, "
                 "upper_s=1",
             )
+
+    @property
+    def note(self) -> str:
+        """How far partners may be apart, and which rows have none."""
+        return f"{self.how}, the right side {self.lower_s:g} to {self.upper_s:g} s after the left"
 
     @property
     def specs(self) -> tuple[FunctionSpec, ...]:

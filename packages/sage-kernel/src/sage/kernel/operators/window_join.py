@@ -259,7 +259,8 @@ class LiveWindowJoin(LiveEventTimeOperator):
         try:
             return self._join(left, right)
         except Exception as error:
-            self.set_aside((left, right), error)
+            join = self._join
+            return self.try_again(lambda: join(left, right), (left, right), error)
 
     def _close(self, content: _Content, time: float) -> None:
         """Give what has no partner alone, and let go of every record."""
@@ -313,12 +314,13 @@ class WindowJoinOperator(EventTimeOperator):
                 f"got {self.assigner!r:.80}",
                 hint="a join without windows is .join(other)",
             )
-        check_seconds("window_join", "allowed_lateness_s", self.allowed_lateness_s)
-        if self.allowed_lateness_s < 0:
-            raise GraphError(
-                f"window_join: allowed_lateness_s must be 0 or more, "
-                f"got {self.allowed_lateness_s!r}"
-            )
+        check_seconds("window_join", "allowed_lateness_s", self.allowed_lateness_s, at_least=0)
+
+    @property
+    def note(self) -> str:
+        """Which windows, and which rows have no partner."""
+        late = f", late records allowed for {self.allowed_lateness_s:g} s"
+        return f"{self.how}, {self.assigner}{late if self.allowed_lateness_s else ''}"
 
     @property
     def specs(self) -> tuple[FunctionSpec, ...]:
