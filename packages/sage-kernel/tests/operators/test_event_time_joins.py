@@ -208,7 +208,7 @@ def test_a_pair_that_fails_leaves_no_trace_of_its_record() -> None:
         harness.process(Arrival("b", "k", 3.0, input_index=1))
     assert harness.results == []
     assert harness.live.held == 2
-    harness.live.refuse = lambda record, error: None  # type: ignore[attr-defined]
+    harness.live.refuse = lambda record, error, attempts: None  # type: ignore[attr-defined]
     harness.finish()
     assert harness.results == [("a", None)]
 
@@ -235,7 +235,7 @@ def test_a_result_that_fails_when_time_goes_on_is_set_aside(operator: Operator) 
     """A row that cannot be made when it is due goes to the error policy; the others come."""
     harness = OperatorHarness(operator)
     aside: list[Any] = []
-    harness.live.refuse = lambda record, error: aside.append((record, str(error)))  # type: ignore[attr-defined]
+    harness.live.refuse = lambda record, error, attempts: aside.append((record, str(error)))  # type: ignore[attr-defined]
     harness.process(Arrival("bad", "k", 1.0), Arrival("fine", "other", 2.0))
     harness.finish()
     assert harness.results == [("fine", None)]

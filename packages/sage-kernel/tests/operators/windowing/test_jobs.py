@@ -19,6 +19,7 @@ from sage.kernel import (
     GlobalWindow,
     LocalEnvironment,
     ProcessFunction,
+    RetryPolicy,
     SessionWindow,
     SlidingWindow,
     SourceFunction,
@@ -277,3 +278,27 @@ def test_a_drain_fires_open_windows_and_a_cancel_leaves_them(how: str) -> None:
     assert all(records == [1, 2, 3, 4, 5] for _, records in panes.records)
     assert job.metrics()["windows"].held == (5 if how == "cancel" else 0)
     check_conservation(job.metrics(), env.graph(), ended=how == "drain")
+
+
+@pytest.mark.parametrize("verb", ["count", "reduce", "apply", "process"])
+def test_what_a_window_says_is_tried_again_as_the_policy_says(verb: str) -> None:
+    """A function that fails once when a window fires is called again, with the same content."""
+    calls: list[Any] = []
+
+    def flaky(key: Any, *rest: Any) -> Any:
+        calls.append(key)
+        if len(calls) == 1:
+            raise ConnectionError("try again")
+        return [key, len(calls)]
+
+    windowed = timed(LocalEnvironment(), [(1, "a", 1), (2, "a", 2)]).window(TumblingWindow(10))
+    policy = RetryPolicy(max_attempts=2, delay_s=0)
+    if verb == "count":
+        results = windowed.count(emit=flaky, on_error=policy)
+    elif verb == "reduce":
+        results = windowed.reduce(max, emit=flaky, on_error=policy)
+    else:
+        results = getattr(windowed, verb)(flaky, on_error=policy).map(lambda part: part)
+    told = results.collect()
+    assert len(calls) == 2
+    assert told in ([[calls[0], 2]], [calls[0], 2])

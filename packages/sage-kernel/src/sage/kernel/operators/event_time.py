@@ -16,7 +16,7 @@ it, so firing later, at the end of a batch, changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -37,6 +37,7 @@ __all__ = [
 ]
 
 LATE = "late"
+_END = object()
 
 
 def just_before(end_s: float) -> float:
@@ -51,7 +52,8 @@ class LiveEventTimeOperator(LiveOperator):
         out: Its results; the deployment sets it before the loop is written.
         due: The watermark at which `fire` has something to say; infinite if nothing waits.
         watermark: How far event time has come for those behind it.
-        refuse: Does what the error policy says with something that failed and is no input record.
+        refuse: Does what the error policy says with something that failed, after so many attempts,
+            and is no input record.
         tries_again: Whether the policy says to try something again that failed with an error, after
             so many attempts; it waits as long as the policy says.
         relieve: Sends on what waits in ``out``, in the middle of a batch.
@@ -62,7 +64,7 @@ class LiveEventTimeOperator(LiveOperator):
         super().__init__(operator, functions)
         self.due = END_OF_TIME
         self.watermark = START_OF_TIME
-        self.refuse: Callable[..., None] = _raise
+        self.refuse: Callable[[Any, Exception, int], None] = _raise
         self.tries_again: Callable[[Exception, int], bool] = _never
         self.relieve: Callable[[], None] = _nothing
         self.most_waiting = 1024
@@ -144,9 +146,47 @@ class LiveEventTimeOperator(LiveOperator):
             beside = {"time": time, "watermark": watermark}
             side.append_row((record, *map(beside.get, side.layout)))
 
-    def set_aside(self, record: Any, error: Exception) -> None:
-        """Do what the error policy says with a result that could not be made."""
-        self.refuse(record, error)
+    def results_of(self, call: Callable[[], Iterable[Any]], source: Any) -> Iterator[Any]:
+        """Yield what a user's function gives that is called for no single record.
+
+        Args:
+            call: Calls it.
+            source: What it is called for; that is set aside if the function fails for good.
+        """
+        items: Iterator[Any] | None = None
+        attempts = 1
+        while True:
+            try:
+                if items is None:
+                    items = iter(call())
+                item = next(items, _END)
+            except Exception as error:
+                if self.tries_again(error, attempts):
+                    items, attempts = None, attempts + 1
+                    continue
+                self.refuse(source, error, attempts)
+                return
+            if item is _END:
+                return
+            yield item
+
+    def try_again(self, call: Callable[[], Any], source: Any, error: Exception) -> Any:
+        """Return what a function gives at last that has raised; None if it fails for good.
+
+        Args:
+            call: Calls it.
+            source: What it is called for; that is set aside if the function fails for good.
+            error: What it has raised.
+        """
+        attempts = 1
+        while self.tries_again(error, attempts):
+            attempts += 1
+            try:
+                return call()
+            except Exception as again:
+                error = again
+        self.refuse(source, error, attempts)
+        return None
 
 
 @dataclass(frozen=True)
@@ -174,7 +214,7 @@ def refuse_behind_watermark(loop: Loop, live: LiveOperator) -> None:
     loop.block(f"if {time} < {now}:", [f"{loop.count('late')} += 1", *told, "continue"])
 
 
-def _raise(record: Any, error: Exception) -> None:
+def _raise(record: Any, error: Exception, attempts: int) -> None:
     raise error
 
 

@@ -32,6 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 from sage.kernel.errors import FunctionError
@@ -203,26 +204,11 @@ class LiveKeyedProcess(LiveEventTimeOperator):
             # In processing time a result has no time of its own.
             time_s = timestamp_s if domain == "event" else happening_at(self.watermark)
             self.context.beside = {"time": time_s, "watermark": self.watermark}
-            self._emit_guarded(key, timestamp_s, time_s)
+            for item in self.results_of(partial(self._told, timestamp_s), (key, timestamp_s)):
+                self.emit(item, time_s)
 
-    def _emit_guarded(self, key: Any, timestamp_s: float, time_s: float) -> None:
-        items: Iterator[Any] | None = None
-        end, attempts = object(), 1
-        while True:
-            try:  # what the user's function raises here belongs to no record
-                if items is None:
-                    called = self._on_timer(timestamp_s, self.context)
-                    items = iter(self._timer_items(called))
-                item = next(items, end)
-            except Exception as error:
-                if self.tries_again(error, attempts):
-                    items, attempts = None, attempts + 1
-                    continue
-                self.refuse((key, timestamp_s), error, attempts)
-                return
-            if item is end:
-                return
-            self.emit(item, time_s)
+    def _told(self, timestamp_s: float) -> Iterator[Any]:
+        return self._timer_items(self._on_timer(timestamp_s, self.context))
 
     def _turn_to(self, key: Any, time: float, watermark: float) -> None:
         context = self.context

@@ -103,16 +103,19 @@ class LiveTemporalJoin(LiveEventTimeOperator):
         joined = None
         if version is not None or self._is_outer:
             pair = (record, version[1] if version is not None else None)
-            try:
-                joined = self._join(*pair) if self._join is not None else pair
-            except Exception as error:
-                self.set_aside(pair, error)
+            joined = pair if self._join is None else self._joined(self._join, pair)
         if joined is None:
             self.statistics.empty += 1
             return
         self.emit(joined, time)
         if version is not None:
             version[2] = True
+
+    def _joined(self, join: Callable[[Any, Any], Any], pair: tuple[Any, Any]) -> Any:
+        try:
+            return join(*pair)
+        except Exception as error:
+            return self.try_again(lambda: join(*pair), pair, error)
 
     def _forget(self, versions: list[Version], count: int) -> None:
         if count <= 0:

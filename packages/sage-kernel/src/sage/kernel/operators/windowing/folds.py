@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 from sage.kernel.operators.event_time import LiveEventTimeOperator, just_before
@@ -161,20 +162,21 @@ class LiveFoldedWindows(LiveEventTimeOperator):
 
     def say(self, window: Window, cells: Mapping[Any, Any]) -> None:
         """Emit what is in a window; what a user's function raises belongs to no record."""
-        value_of, emit = self._value_of, self._emit
         results: list[Any] = []
         for key, accumulator in cells.items():
             try:
-                value = value_of(accumulator)
-                if emit is not None:
-                    value = emit(key, window, value)
-                elif self._with_key:
-                    value = (key, value)
+                result = self._result(key, window, accumulator)
             except Exception as error:
-                self.set_aside((key, window, accumulator), error)
-                continue
-            if value is not None:
-                results.append(value)
+                call = partial(self._result, key, window, accumulator)
+                result = self.try_again(call, (key, window, accumulator), error)
+            if result is not None:
+                results.append(result)
         if results:
             self.come_to_end(window.end_s)
             self.emit_all(results, just_before(window.end_s))
+
+    def _result(self, key: Any, window: Window, accumulator: Any) -> Any:
+        value = self._value_of(accumulator)
+        if self._emit is not None:
+            return self._emit(key, window, value)
+        return (key, value) if self._with_key else value

@@ -10,7 +10,7 @@ key's first record in the window; then the record is added, and fires what its t
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from heapq import heapify, heappop, heappush
 from typing import Any
 
@@ -31,7 +31,6 @@ from sage.kernel.time.watermark import START_OF_TIME
 
 __all__ = ["LiveWindows"]
 
-_END = object()
 _FEW_TIMERS = 64  # below, looking for those that were taken back is not worth it
 
 
@@ -203,17 +202,10 @@ class LiveWindows(LiveEventTimeOperator):
     def _speak(self, cell: Cell, time_s: float, *, is_kept: bool) -> bool:
         """Emit what comes of a firing; return whether that is anything."""
         context, produced = self._context, self.statistics.produced
-        items: Iterator[Any] | None = None
-        while True:
-            try:  # what the user's function raises here belongs to no record
-                if items is None:
-                    items = iter(self._results.of(cell, context, is_kept=is_kept))
-                record = next(items, _END)
-            except Exception as error:
-                self.set_aside((cell.key, context.window, cell.content), error)
-                break
-            if record is _END:
-                break
+        source = (cell.key, context.window, cell.content)
+        for record in self.results_of(
+            lambda: self._results.of(cell, context, is_kept=is_kept), source
+        ):
             if record is not None:
                 self.emit(record, time_s)
         return self.statistics.produced > produced or context.spoke
