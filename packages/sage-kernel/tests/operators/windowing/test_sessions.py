@@ -6,7 +6,13 @@ from typing import Any
 
 import pytest
 
-from sage.kernel import AfterCount, AfterWatermark, AggregateFunction, SessionWindow
+from sage.kernel import (
+    AfterCount,
+    AfterProcessingTime,
+    AfterWatermark,
+    AggregateFunction,
+    SessionWindow,
+)
 from sage.kernel.operators.function_spec import FunctionSpec
 from sage.kernel.operators.windowing.window import (
     AGGREGATE,
@@ -15,6 +21,7 @@ from sage.kernel.operators.windowing.window import (
     ContentSpec,
     WindowOperator,
 )
+from sage.kernel.testing import ManualClock
 from sage.kernel.testing.operator_harness import Arrival, OperatorHarness
 
 
@@ -160,3 +167,23 @@ def test_a_refused_record_between_two_sessions_leaves_both_as_they_were(lateness
         bring(sessions, "x", 4)
     sessions.finish()
     assert sessions.results == ["a", "b"]
+
+
+def test_a_session_fires_when_the_first_timer_of_its_parts_is_due() -> None:
+    """A record that joins two sessions puts off neither's firing by the clock."""
+    sessions = harness(5, trigger=AfterWatermark(early=AfterProcessingTime(60)))
+    sessions.live.clock = clock = ManualClock()
+
+    def after(seconds: float) -> list[Any]:
+        clock.advance(seconds)
+        list(sessions.live.on_due())
+        return sessions.results
+
+    bring(sessions, "a", 0)
+    assert after(60) == [(0, 5, "a", "early")]
+    bring(sessions, "b", 8)
+    clock.advance(10)
+    bring(sessions, "c", 4)
+    assert after(49) == [(0, 5, "a", "early")]
+    assert after(1) == [(0, 5, "a", "early"), (0, 13, "abc", "early")]
+    assert sessions.live.due_s is None

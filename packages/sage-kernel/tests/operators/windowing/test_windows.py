@@ -305,3 +305,15 @@ def test_windows_that_are_over_keep_no_records(
     harness.advance(5000)
     assert harness.live.held == 0
     assert len(there) < 100
+
+
+def test_a_window_whose_only_record_was_refused_ends_like_any_other() -> None:
+    """A record behind its end is late, and does not open it again."""
+
+    spec = ContentSpec("top", FunctionSpec(TOP, lambda record: -record), count=1)
+    harness = OperatorHarness(WindowOperator(TumblingWindow(10), spec))
+    with pytest.raises(TypeError):
+        harness.process(Arrival("no number", "k", 5, 5))
+    harness.process(Arrival(1, "k", 6, 12))
+    harness.finish()
+    assert (harness.results, harness.late) == ([], [1])
