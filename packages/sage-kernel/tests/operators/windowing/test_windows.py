@@ -317,3 +317,14 @@ def test_a_window_whose_only_record_was_refused_ends_like_any_other() -> None:
     harness.process(Arrival(1, "k", 6, 12))
     harness.finish()
     assert (harness.results, harness.late) == ([], [1])
+
+
+def test_a_record_where_division_is_rounded_is_in_the_window_that_has_it() -> None:
+    """0.5 // 0.1 is 4.0, and yet 0.5 is the start of a window, whatever came before it."""
+    spec = ContentSpec("count", emit=FunctionSpec(EMIT, lambda key, window, n: (window, n)))
+    harness = OperatorHarness(WindowOperator(TumblingWindow(0.1), spec))
+    for time_s in (0.45, 0.15, 0.25, 0.5):
+        harness.process(Arrival(None, "k", time_s))
+    harness.finish()
+    assert [n for _, n in harness.results] == [1, 1, 1, 1]
+    assert 0.5 in harness.results[-1][0]
