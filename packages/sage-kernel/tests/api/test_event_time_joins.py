@@ -303,6 +303,21 @@ def test_a_key_of_a_refused_type_costs_its_record(key: Any, case: str, paralleli
     assert sum(o.dead_lettered for o in result.metrics.operators) == 2
 
 
+@pytest.mark.parametrize("parallelism", [1, 2])
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("key", [None, ["list"], math.nan], ids=str)
+def test_a_refused_key_has_the_policy_of_its_key_by(key: Any, case: str, parallelism: int) -> None:
+    """Whatever the parallelism of the join, and not the policy of the join."""
+    env = LocalEnvironment()
+    timed = env.from_collection([("bad", key, 1)]).assign_timestamps(lambda r: r[2])
+    left = timed.key_by(lambda r: r[1], name="by key", on_error="dead_letter")
+    joined = CASES[case][0](left, keyed(env, [("right", 1, 2)]), parallelism)
+    _, late, result = run(joined)
+    assert late == []
+    assert result.metrics["by key"].dead_lettered == 1
+    assert result.metrics["join"].received == 1
+
+
 def test_a_time_to_live_is_in_event_time_where_there_is_one() -> None:
     """With timestamps on both sides the plan has no mention of the clock; else it warns of it."""
     env = LocalEnvironment("timed")

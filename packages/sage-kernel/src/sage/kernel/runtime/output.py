@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from sage.kernel.errors import KeyRefusedError
 from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.runtime.channel import Batch, Channel
-from sage.kernel.state.key_group import KeyRouter, refused_key
+from sage.kernel.state.key_group import PLAIN_KEY_TYPES, KeyRouter, refused_key
 from sage.kernel.time.watermark import START_OF_TIME
 
 __all__ = ["Columns", "OutputEdge", "Refuse"]
@@ -181,13 +181,20 @@ class OutputEdge:
             ]
         if not batch.values:
             return []
-        if len(self.channels) == 1:
-            return [(self.channels[0], batch)]
+        if len(self.channels) == 1:  # the optimizer has made it forward, whatever the verb said
+            return self._by_key(batch) if self._may_refuse(batch) else [(self.channels[0], batch)]
         if self.partitioning is Partitioning.BROADCAST:
             return [(channel, batch) for channel in self.channels]
         if self.partitioning is Partitioning.HASH:
             return self._by_key(batch)
         return [(next(self._turn), batch)]
+
+    def _may_refuse(self, batch: Batch) -> bool:
+        """Whether some key is perhaps none: `key_by` refuses it, however many subtasks follow."""
+        if "key" not in self.columns.layout:
+            return False
+        keys = batch.riders[self.columns.layout.index("key")]
+        return not PLAIN_KEY_TYPES.issuperset(map(type, keys))
 
     def _by_key(self, batch: Batch) -> list[tuple[Channel, Batch]]:
         keys = batch.riders[self.columns.layout.index("key")]
