@@ -141,7 +141,6 @@ class LiveWindows(LiveEventTimeOperator):
                     self._fire(cell, "on_time", watermark)
                 elif is_over and cell.fresh:
                     self._fire(cell, "late", watermark)
-                cell.timer = None
                 if is_over:
                     self._let_go(cell)
         self.due = self._windows.due
