@@ -633,3 +633,24 @@ def test_a_timer_that_a_record_set_before_it_failed_fires_in_time(batch_size: in
     records = [("refused", 0), ("a", 10), ("a", 12)]
     told = timed(env, records).process(Refusing).collect()
     assert told == [("timer", 5), ("a", 10), ("a", 12), ("timer", 15), ("timer", 17)]
+
+
+class Recalling(ProcessFunction[Any, Any]):
+    """Tells five seconds later what it remembers for ten."""
+
+    def open(self, context: Any) -> None:
+        self.last = context.state(ValueState("last", ttl=StateTtl(10.0)))
+
+    def process(self, record: Any, ctx: Any) -> None:
+        self.last.set(record)
+        ctx.timers.set_event_timer(ctx.timestamp + 5)
+
+    def on_timer(self, timestamp_s: float, ctx: Any) -> Iterator[Any]:
+        yield timestamp_s, self.last.get()
+
+
+def test_a_timer_finds_state_that_lives_longer_than_it_waits() -> None:
+    """Also where the watermark passes both at once, as it does at the end of the input."""
+    env = LocalEnvironment()
+    told = timed(env, [("a", 0), ("b", 100)]).process(Recalling).collect()
+    assert told == [(5, ("a", 0)), (105, ("b", 100))]

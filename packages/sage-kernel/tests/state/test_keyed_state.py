@@ -488,3 +488,24 @@ def test_appending_to_a_list_that_expires_does_not_look_at_all_of_it() -> None:
     assert _Looked.count < 5000
     assert len(backend.value_table("l", expires=True).get("k")) < 300
     assert elements.get() == list(range(900, 1000))
+
+
+@pytest.mark.parametrize("ttl", [None, StateTtl(10.0)], ids=["stays", "expires"])
+def test_a_snapshot_does_not_see_a_list_inside_a_tuple_grow(make: Make, ttl: Any) -> None:
+    """What can be changed within a value that cannot be is as it was when the snapshot was made."""
+    state = make()
+    value: Any = state.handle(ValueState("v", ttl=ttl))
+    for key in ("k", "other"):
+        state.set_current_key(key)
+        state.timestamp_s = state.watermark_s = 0.0
+        value.set((1, [key]) if key == "k" else (1, 2))
+    entries = state.snapshot()
+    state.set_current_key("k")
+    held = value.get()
+    held[1].append("later")
+    value.set(held)
+    restored = make()
+    again: Any = restored.handle(ValueState("v", ttl=ttl))
+    restored.restore(state.schemas, entries)
+    restored.set_current_key("k")
+    assert again.get() == (1, ["k"])
