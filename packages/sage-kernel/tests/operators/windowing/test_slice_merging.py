@@ -2,7 +2,14 @@
 
 from __future__ import annotations
 
+import random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from sage.kernel import AggregateFunction, LocalEnvironment, SlidingWindow
+from sage.kernel.operators.windowing.folds import CountFold
+from sage.kernel.operators.windowing.slice_merging import SliceMerger
 from sage.kernel.testing import CollectingSink
 
 
@@ -49,3 +56,42 @@ def test_slices_that_cannot_be_merged_cost_their_key_the_windows_they_are_in_and
         ("a", 6),
     ]
     assert metrics["windows"].emitted == len(records)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    steps=st.integers(2, 12),
+    keys=st.integers(1, 40),
+    filled=st.integers(0, 30),
+    late=st.integers(0, 5),
+    seed=st.integers(0, 1 << 16),
+)
+def test_a_window_is_its_slices_put_together(
+    steps: int, keys: int, filled: int, late: int, seed: int
+) -> None:
+    """However dense the keys, and whichever slice grows in between, nothing is lost or doubled."""
+    chance = random.Random(seed)
+    slices = {n: {chance.randrange(keys): 1 for _ in range(filled)} for n in range(40)}
+    merger = SliceMerger(slices, steps, CountFold())
+    for number in range(40 - steps):
+        if chance.randrange(6) < late:
+            cells = slices[number + chance.randrange(steps)]
+            key = chance.randrange(keys)
+            cells[key] = cells.get(key, 0) + 1
+            merger.stale = True
+        expected: dict[int, int] = {}
+        for at in range(number, number + steps):
+            for key, count in slices[at].items():
+                expected[key] = expected.get(key, 0) + count
+        assert merger.cells_of(number) == expected
+
+
+def test_keys_that_are_in_few_slices_are_not_copied_into_many() -> None:
+    """What is kept beside the slices is a few times as much as they hold, and no more."""
+    steps, entries = 50, 0
+    slices = {n: {(n, i): 1 for i in range(20)} for n in range(3 * steps)}
+    merger = SliceMerger(slices, steps, CountFold())
+    for number in range(2 * steps):
+        assert len(merger.cells_of(number)) == 20 * steps
+        entries = max(entries, sum(map(len, merger._front.values())))
+    assert entries <= 8 * 20 * steps

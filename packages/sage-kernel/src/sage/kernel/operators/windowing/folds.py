@@ -163,9 +163,14 @@ class LiveFoldedWindows(LiveEventTimeOperator):
     def say(self, window: Window, cells: Mapping[Any, Any]) -> None:
         """Emit what is in a window; what a user's function raises belongs to no record."""
         results: list[Any] = []
+        value_of, emit, with_key = self._value_of, self._emit, self._with_key
         for key, accumulator in cells.items():
-            try:
-                result = self._result(key, window, accumulator)
+            try:  # as in `_result`, without a call for each
+                result = value_of(accumulator)
+                if emit is not None:
+                    result = emit(key, window, result)
+                elif with_key:
+                    result = (key, result)
             except Exception as error:
                 call = partial(self._result, key, window, accumulator)
                 result = self.try_again(call, (key, window, accumulator), error)

@@ -7,6 +7,10 @@ that point. A window is one entry of the front merged with the back. When the fr
 slices of one window become the new front. So a slice is merged about three times, however many
 windows it is in.
 
+The front has a key in up to as many entries as a window has slices. Where keys are in few of the
+slices, that would take far more memory than the slices do and save little: then each window is put
+together from its slices, one after the other.
+
 Invariant: front and back say what the slices say; a slice that changes after it was merged makes
 them stale, and they are made again.
 """
@@ -31,6 +35,9 @@ class Merging(Protocol):
 
 
 Cells = dict[Any, Any]
+
+# So many times the entries of the slices the front may have; else it is not made.
+_MOST_ENTRIES = 8
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,8 @@ class SliceMerger:
         self._turn = 0  # the first slice behind the front
         self._back: Cells = {}
         self._next = 0  # the first slice behind the back
+        self._keys = 0  # of the window before
+        self._some_unmerged = False
         self.stale = True
 
     def cells_of(self, number: int) -> Cells:
@@ -70,13 +79,27 @@ class SliceMerger:
             number: The window's first slice; higher than in the call before.
         """
         if self.stale or number >= self._turn:
+            cells = self._from_slices(number)
+        else:
+            end = number + self._steps
+            for at in range(self._next, end):
+                self._back = self._merged(self._back, self._slices.get(at, {}))
+            self._next = end
+            cells = self._merged(self._front.pop(number), self._back)
+        self._keys = len(cells)
+        return cells
+
+    def _from_slices(self, number: int) -> Cells:
+        """Return the accumulators of a window, and make the front if it is worth its memory."""
+        parts = [self._slices.get(at, {}) for at in range(number, number + self._steps)]
+        if 0 < self._keys * self._steps <= _MOST_ENTRIES * sum(map(len, parts)):
             self._make_front(number)
-            return self._front.get(number) or {}
-        end = number + self._steps
-        for at in range(self._next, end):
-            self._back = self._merged(self._back, self._slices.get(at, {}))
-        self._next = end
-        return self._merged(self._front.pop(number), self._back)
+            return self._front.pop(number)
+        self._front, self._back, self.stale = {}, {}, True
+        together: Cells = {}
+        for cells in parts:
+            self._merge_into(together, cells)
+        return together
 
     def _make_front(self, number: int) -> None:
         self._turn = self._next = number + self._steps
@@ -92,12 +115,22 @@ class SliceMerger:
         if not earlier:
             return later
         together = dict(earlier)
+        self._merge_into(together, later)
+        return together
+
+    def _merge_into(self, together: Cells, later: Cells) -> None:
+        merge, begin = self._merging.merge, self._merging.begin
         for key, accumulator in later.items():
-            if key in together:
+            if key not in together:
+                together[key] = accumulator
+            elif self._some_unmerged:
                 together[key] = self._put_together(together[key], accumulator)
             else:
-                together[key] = accumulator
-        return together
+                try:
+                    together[key] = merge(begin(together[key]), begin(accumulator))
+                except Exception as error:
+                    together[key] = Unmerged(error)
+                    self._some_unmerged = True
 
     def _put_together(self, earlier: Any, later: Any) -> Any:
         for one in (earlier, later):
