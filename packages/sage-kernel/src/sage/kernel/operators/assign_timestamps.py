@@ -19,7 +19,7 @@ import copy
 import math
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sage.common.core.functions import MapFunction
@@ -32,6 +32,7 @@ from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME, WatermarkGene
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
+    from sage.kernel.operators.operator import Prove
 
 __all__ = ["TIMESTAMP", "AssignTimestampsOperator", "LiveTimestamps", "ProcessingTimeOperator"]
 
@@ -163,6 +164,10 @@ class AssignTimestampsOperator(Operator):
         elif generator is not None:
             generator = copy.deepcopy(generator)
         return LiveTimestamps(self, [self.function.live(may_share=may_share)], generator)
+
+    def inlined(self, prove: Prove) -> AssignTimestampsOperator:
+        """With the function as an expression, where that can be proved."""
+        return replace(self, inline=prove(self.function))
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``t = f(v); if t > highest: highest = t; watermark = t - bound``."""

@@ -12,7 +12,7 @@ Example:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sage.kernel.operators.function_spec import FunctionSpec
@@ -21,6 +21,7 @@ from sage.kernel.operators.operator import LiveOperator, Operator, with_rider
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
+    from sage.kernel.operators.operator import Prove
 
 __all__ = ["GIVE_KEYS", "KeyByOperator", "SingleKeyOperator"]
 
@@ -48,6 +49,10 @@ class KeyByOperator(Operator):
     def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
         """Behind it every record has a key."""
         return with_rider(layout, "key")
+
+    def inlined(self, prove: Prove) -> KeyByOperator:
+        """With the function as an expression, where that can be proved."""
+        return replace(self, inline=prove(self.selector))
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``k = f(v)``."""

@@ -13,7 +13,7 @@ Example:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from sage.common.core.functions import AggregateFunction
@@ -24,6 +24,7 @@ from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
+    from sage.kernel.operators.operator import Prove
 
 __all__ = ["AGGREGATE", "AggregateOperator", "CountOperator", "ReduceOperator"]
 
@@ -81,6 +82,10 @@ class ReduceOperator(_FoldOperator):
         """The reduce function."""
         return (self.function,)
 
+    def inlined(self, prove: Prove) -> ReduceOperator:
+        """With the function as an expression, where that can be proved."""
+        return replace(self, inline=prove(self.function, parameters=2))
+
     def write_fold(self, loop: Loop, live: _LiveFold, state: str) -> None:
         """``state[k] = v1 = f(state[k], v)``, or ``v`` for a new key."""
         get, missing = loop.bind(live.state.get, "g"), loop.bind(MISSING, "x")
@@ -125,6 +130,10 @@ class AggregateOperator(_FoldOperator):
     def specs(self) -> tuple[FunctionSpec, ...]:
         """The aggregate function."""
         return (self.function,)
+
+    def inlined(self, prove: Prove) -> AggregateOperator:
+        """With the function as an expression, where that can be proved."""
+        return replace(self, inline=prove(self.function, parameters=2))
 
     def write_fold(self, loop: Loop, live: _LiveFold, state: str) -> None:
         """``state[k] = acc = add(acc, v)``, then ``v1 = result(acc)``."""

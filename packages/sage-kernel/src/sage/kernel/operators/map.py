@@ -8,7 +8,7 @@ Example:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sage.kernel.operators.function_spec import FunctionSpec
@@ -17,6 +17,7 @@ from sage.kernel.operators.operator import LiveOperator, Operator
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
+    from sage.kernel.operators.operator import Prove
 
 __all__ = ["MapOperator"]
 
@@ -39,6 +40,10 @@ class MapOperator(Operator):
     def specs(self) -> tuple[FunctionSpec, ...]:
         """The function."""
         return (self.function,)
+
+    def inlined(self, prove: Prove) -> MapOperator:
+        """With the function as an expression, where that can be proved."""
+        return replace(self, inline=prove(self.function))
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``v1 = f(v)``, and on to the next record if that is None."""

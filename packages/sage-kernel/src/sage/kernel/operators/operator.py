@@ -22,10 +22,11 @@ from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
 from sage.kernel.time.clock import Clock, system_clock
 
 if TYPE_CHECKING:
+    from sage.kernel.operators.inline_expression import InlinedFunction
     from sage.kernel.operators.loop import Loop
     from sage.kernel.state.keyed_state import KeyedState
 
-__all__ = ["LiveOperator", "Operator", "Row", "SideOutput", "with_rider"]
+__all__ = ["LiveOperator", "Operator", "Prove", "Row", "SideOutput", "with_rider"]
 
 
 class SideOutput(Protocol):
@@ -43,6 +44,13 @@ class Row(tuple[Any, ...]):
     """A record with its riders, where a life-cycle method emits both."""
 
     __slots__ = ()
+
+
+class Prove(Protocol):
+    """Says what a function returns as an expression; see `sage.kernel.optimizer.inlining`."""
+
+    def __call__(self, spec: FunctionSpec, parameters: int = 1) -> InlinedFunction | None:
+        """Return the expression, or None where there is no proof."""
 
 
 class LiveOperator:
@@ -168,6 +176,10 @@ class Operator:
     def live(self, *, may_share: bool = True) -> LiveOperator:
         """Make the operator of one subtask."""
         return LiveOperator(self, [spec.live(may_share=may_share) for spec in self.specs])
+
+    def inlined(self, prove: Prove) -> Operator:
+        """Return the operator with what its functions return, where that can be proved."""
+        return self
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """Write how one record is treated."""

@@ -43,14 +43,8 @@ from typing import Any
 from sage.common.core.functions import Function
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.graph.transformation import Transformation
-from sage.kernel.operators.assign_timestamps import AssignTimestampsOperator
-from sage.kernel.operators.filter import FilterOperator
 from sage.kernel.operators.function_spec import FunctionSpec
 from sage.kernel.operators.inline_expression import InlinedFunction
-from sage.kernel.operators.key_by import KeyByOperator
-from sage.kernel.operators.keyed_fold import AggregateOperator, ReduceOperator
-from sage.kernel.operators.map import MapOperator
-from sage.kernel.operators.windowing.window import WindowOperator
 
 __all__ = ["inline_expressions", "inlined"]
 
@@ -127,25 +121,9 @@ def inlined(function: Any, parameters: int = 1) -> InlinedFunction | None:
 
 
 def _rewritten(transformation: Transformation) -> Transformation:
-    operator = transformation.operator
     if transformation.executor is not None:
         return transformation
-    if isinstance(operator, (MapOperator, FilterOperator)):
-        inline = _inlined_spec(operator.function)
-    elif isinstance(operator, KeyByOperator):
-        inline = _inlined_spec(operator.selector)
-    elif isinstance(operator, AssignTimestampsOperator):
-        inline = _inlined_spec(operator.function)
-    elif isinstance(operator, (ReduceOperator, AggregateOperator)):
-        inline = _inlined_spec(operator.function, parameters=2)
-    elif isinstance(operator, WindowOperator):
-        function = operator.content.function
-        inline = None if function is None else _inlined_spec(function, parameters=2)
-        content = replace(operator.content, inline=inline)
-        return replace(transformation, operator=replace(operator, content=content))
-    else:
-        return transformation
-    return replace(transformation, operator=replace(operator, inline=inline))
+    return replace(transformation, operator=transformation.operator.inlined(_inlined_spec))
 
 
 def _inlined_spec(spec: FunctionSpec, parameters: int = 1) -> InlinedFunction | None:

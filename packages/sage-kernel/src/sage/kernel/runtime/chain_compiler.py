@@ -13,14 +13,16 @@ import linecache
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.operators.loop import Loop, Nesting, Source
 from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.runtime.output import Columns
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES
-from sage.kernel.state.keyed_state import KeyedState
+
+if TYPE_CHECKING:
+    from sage.kernel.state.keyed_state import KeyedState
 
 __all__ = ["CompiledLoop", "Failure", "compile_loop"]
 

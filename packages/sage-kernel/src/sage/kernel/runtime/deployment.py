@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import KeyRefusedError
@@ -24,10 +25,11 @@ from sage.kernel.runtime.segment import Node, Outlet, Segment
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.task import Task
 from sage.kernel.runtime.wiring import Link, Wiring
-from sage.kernel.state.backend import StateBackend
-from sage.kernel.state.heap_backend import HeapBackend
-from sage.kernel.state.keyed_state import KeyedState
 from sage.kernel.time.clock import system_clock
+
+if TYPE_CHECKING:
+    from sage.kernel.state.backend import StateBackend
+    from sage.kernel.state.keyed_state import KeyedState
 
 __all__ = ["Deployment"]
 
@@ -118,12 +120,7 @@ class Deployment:
         live.clock = self._config.clock or system_clock
         if self._is_keyed(transformation) and any(f.owner is not None for f in live.functions):
             # A plain callable never sees the context, so it can have no state.
-            live.keyed = KeyedState(
-                self._backend(transformation),
-                operator=transformation.name,
-                clock=live.clock,
-                event_time=self._event_time.reaches(transformation),
-            )
+            live.keyed = self._keyed_state(transformation)
         return Node(transformation, live, policy)
 
     def _is_keyed(self, transformation: Transformation) -> bool:
@@ -134,12 +131,24 @@ class Deployment:
             graph[edge.upstream].operator.kind in GIVE_KEYS for edge in transformation.inputs
         )
 
+    def _keyed_state(self, transformation: Transformation) -> KeyedState:
+        # Imported here, since most pipelines keep no state of their own.
+        from sage.kernel.state.keyed_state import KeyedState
+
+        return KeyedState(
+            self._backend(transformation),
+            operator=transformation.name,
+            clock=self._config.clock or system_clock,
+            event_time=self._event_time.reaches(transformation),
+        )
+
     def _backend(self, transformation: Transformation) -> StateBackend:
         if self._config.state_backend == "disk":
-            # sqlite3 takes 5 ms to import, which a pipeline without state on disk saves.
             from sage.kernel.state.sqlite_backend import SqliteBackend
 
             return SqliteBackend(self._config.state_dir, operator=transformation.name)
+        from sage.kernel.state.heap_backend import HeapBackend
+
         return HeapBackend(transformation.name)
 
     def _after_source(self, vertex: JobVertex, subtask: int) -> Segment:

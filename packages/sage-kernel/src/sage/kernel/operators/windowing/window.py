@@ -10,7 +10,7 @@ Example:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 from sage.common.core import functions as fn
@@ -60,6 +60,7 @@ from sage.kernel.operators.windowing.triggers import AfterWatermark, Trigger
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
+    from sage.kernel.operators.operator import Prove
 
 __all__ = [
     "AGGREGATE",
@@ -178,6 +179,13 @@ class WindowOperator(EventTimeOperator):
         if self.mode == "discarding":
             told.append(self.mode)
         return ", ".join(told)
+
+    def inlined(self, prove: Prove) -> WindowOperator:
+        """With what adds a record as an expression, where that can be proved."""
+        function = self.content.function
+        if function is None:
+            return self
+        return replace(self, content=replace(self.content, inline=prove(function, parameters=2)))
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """As every operator that follows event time; without timestamps it is the beginning."""
