@@ -338,14 +338,16 @@ class Chain:
         row = (failure.value, *failure.riders) if failure.riders else failure.value
         try:
             loop.run(iter((row,)))
+        except ChannelClosed:
+            raise
         except Exception as error:
+            if error is self._final:
+                raise  # a loop behind this one has ended the job
             again = loop.locate(error)
-            if error is not self._final and again is not None and again.index == 0:
+            if again is not None and again.index == 0:
                 if not segment.nodes[index].live.operator.one_to_one and again.gave_nothing:
                     segment.nodes[index].statistics.empty -= 1
                 return error
-            if error is self._final:
-                raise
             self._handle(segment, index, input_index, loop, error)
         return None
 
