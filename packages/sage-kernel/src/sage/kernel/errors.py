@@ -14,6 +14,9 @@ The tree::
     ├── TimestampError             a timestamp that is no finite number of seconds
     ├── StateError                 keyed state declared wrongly (in ``sage.common.errors``)
     │   └── StateCodecError        a value that cannot be stored, or bytes that cannot be read
+    ├── CheckpointError            a checkpoint that cannot be written, found or used
+    │   ├── StateMismatchError     state that does not fit the plan; names the operator
+    │   └── FencedError            another run of the same job has taken over
     ├── RemoteError                stands for a user's exception that cannot leave its process
     └── WorkerDiedError            a worker process ended in the middle of its work
 """
@@ -26,6 +29,8 @@ from typing import Any
 from sage.common.errors import Problem, SageError, StateError
 
 __all__ = [
+    "CheckpointError",
+    "FencedError",
     "FunctionError",
     "GraphError",
     "JobCancelledError",
@@ -35,6 +40,7 @@ __all__ = [
     "KeyRefusedError",
     "RemoteError",
     "StateCodecError",
+    "StateMismatchError",
     "TimestampError",
     "UnknownVerbError",
     "WorkerDiedError",
@@ -189,6 +195,32 @@ class StateCodecError(StateError):
         super().__init__(
             f"{where}: {reason}", hint=hint, operator=operator, state=state, type=type_name
         )
+
+
+class CheckpointError(SageError):
+    """A checkpoint cannot be written, found, read or used."""
+
+    code = "checkpoint-error"
+
+
+class StateMismatchError(CheckpointError):
+    """The state of a checkpoint does not fit the plan that is to go on with it.
+
+    Attributes:
+        operator: The operator at fault.
+    """
+
+    code = "state-mismatch"
+
+    def __init__(self, message: str, *, operator: str, hint: str | None = None) -> None:
+        self.operator = operator
+        super().__init__(message, hint=hint, operator=operator)
+
+
+class FencedError(CheckpointError):
+    """Another run of the same job has taken over; this one must not write any more."""
+
+    code = "fenced"
 
 
 class RemoteError(SageError):

@@ -22,6 +22,7 @@ from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
 from sage.kernel.time.clock import Clock, system_clock
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
     from sage.kernel.operators.inline_expression import InlinedFunction
     from sage.kernel.operators.loop import Loop
     from sage.kernel.state.keyed_state import KeyedState
@@ -63,6 +64,7 @@ class LiveOperator:
         statistics: Where its counts go.
         clock: Processing time, in seconds since the epoch.
         keyed: What its functions remember for each key, on a keyed stream; the deployment sets it.
+        is_checkpointed: Whether snapshots will be taken; set before the loop is written.
     """
 
     def __init__(self, operator: Operator, functions: list[LiveFunction]) -> None:
@@ -72,6 +74,7 @@ class LiveOperator:
         self.statistics = OperatorStatistics()
         self.clock: Clock = system_clock
         self.keyed: KeyedState | None = None
+        self.is_checkpointed = False
 
     def open(self, context: Any) -> None:
         """Attach the context and open every function, in order."""
@@ -104,6 +107,40 @@ class LiveOperator:
     def is_idle(self, idle: bool) -> bool:
         """Return whether those behind need not wait for it, when that is how it is here."""
         return idle
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put everything that has to be remembered into ``state``; see `OperatorState`.
+
+        Called on the task's thread between two batches; what goes on must not reach it.
+
+        Args:
+            state: Where to put it.
+            full: Whether everything is wanted, or what changed since the snapshot before is enough
+                (``put_lazily(..., changes=True)``).
+        """
+        for number, function in enumerate(self.functions):
+            own = function.owner.snapshot_state() if function.owner is not None else None
+            if own is not None:
+                state.put_whole(f"function {number}", own)
+        if self.keyed is not None:
+            state.put_keyed_state(self.keyed)
+
+    def restore(self, state: RestoredState) -> None:
+        """Take back what `snapshot` put in; called behind ``open``, before any record.
+
+        Raises:
+            StateMismatchError: if it cannot be spread over another number of subtasks.
+        """
+        for number, function in enumerate(self.functions):
+            own = state.whole(f"function {number}")
+            if not own or function.owner is None:
+                continue
+            if state.is_rescaled:
+                name = self.operator.label
+                raise state.refuse_rescale(name, "its function keeps state of its own")
+            function.owner.restore_state(own[0])
+        if self.keyed is not None:
+            state.into(self.keyed)
 
     def finish(self) -> Iterable[Any]:
         """Yield what is still buffered at the end of the input."""
