@@ -158,6 +158,10 @@ class AsyncHost:
         """Whether records were fed whose outcome was not taken yet."""
         return self._fed != self._taken
 
+    def cut(self) -> bool:
+        """At any time: a call has been decided with all its results, or not at all."""
+        return True
+
     def no_more(self) -> None:
         """Nothing waits for company here."""
 

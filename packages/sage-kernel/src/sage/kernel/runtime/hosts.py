@@ -90,6 +90,12 @@ class Host(Protocol):
     def busy(self) -> bool:
         """Whether records were fed whose outcome was not taken yet."""
 
+    def cut(self) -> bool:
+        """Say whether a checkpoint may be taken now; if not, who asks is woken when that changes.
+
+        It may where what was taken belongs to records that are decided, and to no others.
+        """
+
     def no_more(self) -> None:
         """Say that nothing more will be fed, so that partial batches are worked off."""
 
