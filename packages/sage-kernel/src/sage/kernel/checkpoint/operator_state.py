@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sage.kernel.errors import StateMismatchError
@@ -108,6 +108,25 @@ class OperatorState:
         if changes:
             self.changes.add(name)
 
+    def put_records(
+        self, name: str, keys: Sequence[Any], values: Sequence[Any], records: list[Any]
+    ) -> None:
+        """Add pairs whose values hold users' records; later changes to those do not reach them.
+
+        Where nothing can change the records, which is found out at C's speed if all of them are
+        plain or tuples, the values are encoded later, else each of them now.
+
+        Args:
+            name: Name of the state.
+            keys: The keys.
+            values: Tuples of plain values, of such tuples and of records; made for this call.
+            records: All records that are in them.
+        """
+        if self._codec.all_detached(records) is records:
+            self.put_lazily(name, _sliced(list(keys), list(values)))
+        else:
+            self.put_keyed(name, keys, values)
+
     def put_listed(self, name: str, items: Sequence[Any]) -> None:
         """Add items that any subtask may take over; they are detached now."""
         self._listed[name] = self._codec.all_detached(list(items))
@@ -178,6 +197,7 @@ class RestoredState:
     parallelism: int = 1
     parallelism_before: int = 1
     parts: list[list[Section]] = field(default_factory=list)
+    _named: dict[tuple[str, str], list[Section]] = field(default_factory=dict, init=False)
 
     @classmethod
     def of(cls, state: OperatorState, codec: StateCodec | None = None) -> RestoredState:
@@ -195,7 +215,10 @@ class RestoredState:
         return not any(self.parts)
 
     def keyed(self, name: str) -> Iterator[tuple[Any, Any]]:
-        """Yield this subtask's pairs of key and value; where a key comes twice the last stands."""
+        """Yield this subtask's pairs of key and value, in the order in which they were put in.
+
+        Names whose pairs have the same keys in the same order give them in the same order.
+        """
         for section in self._sections("keyed", name):
             keys, values = self._unpacked(section)
             if not self.is_rescaled:
@@ -252,11 +275,11 @@ class RestoredState:
     def _is_own(self, group: int) -> bool:
         return subtask_of_group(group, self.parallelism) == self.subtask
 
-    def _sections(self, kind: str, name: str) -> Iterator[Section]:
-        for sections in self.parts:
-            for section in sections:
-                if section.kind == kind and section.name == name:
-                    yield section
+    def _sections(self, kind: str, name: str) -> list[Section]:
+        if not self._named:  # an operator may have thousands of names, such as one for each slice
+            for section in chain.from_iterable(self.parts):
+                self._named.setdefault((section.kind, section.name), []).append(section)
+        return self._named.get((kind, name), [])
 
     def _unpacked(self, section: Section) -> tuple[list[Any], list[Any]]:
         form, keys, values = self.codec.decode(section.payload)

@@ -25,6 +25,7 @@ from sage.kernel.operators.operator import LiveOperator, Operator
 from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
     from sage.kernel.operators.loop import Loop
     from sage.kernel.operators.operator import SideOutput
 
@@ -98,6 +99,16 @@ class LiveEventTimeOperator(LiveOperator):
     def forwarded(self, watermark: float) -> float:
         """Return the watermark that goes on when this one comes in."""
         return self.watermark if watermark != END_OF_TIME else END_OF_TIME
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in ``watermark``. What is due follows from what waits, so that is not put in."""
+        super().snapshot(state, full=full)
+        state.put_whole("watermark", self.watermark)
+
+    def restore(self, state: RestoredState) -> None:
+        """Take back ``watermark``: of several subtasks, that of the one that is furthest behind."""
+        super().restore(state)
+        self.watermark = min(state.whole("watermark"), default=START_OF_TIME)
 
     def come_to_end(self, end_s: float) -> None:
         """Note that what comes now is of a window that ends here, or of a later one, or late.
