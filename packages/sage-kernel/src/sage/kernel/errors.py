@@ -15,6 +15,8 @@ The tree::
     ├── StateError                 keyed state declared wrongly (in ``sage.common.errors``)
     │   └── StateCodecError        a value that cannot be stored, or bytes that cannot be read
     ├── CheckpointError            a checkpoint that cannot be written, found or used
+    │   ├── DamagedCheckpointError its files are truncated, changed or gone
+    │   ├── NewerFormatError       it was written by a newer release
     │   ├── StateMismatchError     state that does not fit the plan; names the operator
     │   └── FencedError            another run of the same job has taken over
     ├── RemoteError                stands for a user's exception that cannot leave its process
@@ -30,6 +32,7 @@ from sage.common.errors import Problem, SageError, StateError
 
 __all__ = [
     "CheckpointError",
+    "DamagedCheckpointError",
     "FencedError",
     "FunctionError",
     "GraphError",
@@ -38,6 +41,7 @@ __all__ = [
     "JobFailedError",
     "JobTimeoutError",
     "KeyRefusedError",
+    "NewerFormatError",
     "RemoteError",
     "StateCodecError",
     "StateMismatchError",
@@ -201,6 +205,18 @@ class CheckpointError(SageError):
     """A checkpoint cannot be written, found, read or used."""
 
     code = "checkpoint-error"
+
+
+class DamagedCheckpointError(CheckpointError):
+    """A file of a checkpoint is truncated, changed or gone; an older checkpoint may be whole."""
+
+    code = "checkpoint-damaged"
+
+
+class NewerFormatError(CheckpointError):
+    """A checkpoint was written by a newer release; nobody may go on behind its back."""
+
+    code = "checkpoint-newer-format"
 
 
 class StateMismatchError(CheckpointError):

@@ -9,8 +9,10 @@ The steps of a checkpoint, in their order: ``checkpoint.requested``, ``barrier.i
 ``sink.commit.before``, ``sink.commit.after``, ``checkpoint.retired``; and of a recovery:
 ``recovery.found``, ``recovery.restored``, ``recovery.commit.before``, ``recovery.commit.after``,
 ``recovery.abort.before``, ``recovery.abort.after``. The storage names each write, fsync and rename
-as well: ``storage.write.before``, ``storage.fsync.before``, ``storage.rename.before``,
-``storage.rename.after``.
+as well, for ``state`` (a task's file), ``manifest``, ``owner`` and ``probe``:
+``storage.state.write.before``, ``storage.state.fsync.before``, ``storage.manifest.write.before``,
+``storage.manifest.fsync.before``, ``storage.manifest.rename.before``,
+``storage.manifest.rename.after``, and so on; and ``storage.retire.before`` each deletion.
 """
 
 from __future__ import annotations

@@ -1,0 +1,349 @@
+"""Where the checkpoints of a job are kept, which of them counts, and how long.
+
+::
+
+    <url>/<job>/owners/...                        who runs it, see ``ownership``
+    <url>/<job>/chk-00000012-e0003/<task>.state   what its tasks remember
+    <url>/<job>/chk-00000012-e0003/MANIFEST.json  written last: it makes the rest a checkpoint
+
+A folder has one writer, the run of its epoch. Tasks write their files by path alone, wherever they
+are; only the coordinator's thread uses the storage. Invariant: whatever is interrupted where, the
+newest complete checkpoint of the lineage and every file that it refers to are there and unchanged;
+nothing is deleted before its successor is complete, and then only what no checkpoint that is kept
+refers to. (Incremental checkpoints refer to files of earlier ones, also of ones that never became
+complete: a task knows that it has written its file, but not what became of the others.)
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sage.kernel.checkpoint.filesystem import Filesystem, explained, filesystem_of
+from sage.kernel.checkpoint.manifest import Manifest
+from sage.kernel.checkpoint.ownership import Lineage, Ownership, take
+from sage.kernel.checkpoint.state_file import WrittenFile, verify_state_file
+from sage.kernel.checkpoint.steps import reached
+from sage.kernel.errors import DamagedCheckpointError, NewerFormatError
+
+__all__ = [
+    "MANIFEST",
+    "CheckpointStorage",
+    "Found",
+    "PassedOver",
+    "StoredCheckpoint",
+    "folder_name",
+    "load",
+    "read_manifest",
+    "safe_name",
+    "state_file_name",
+]
+
+MANIFEST = "MANIFEST.json"
+
+_FOLDER = re.compile(r"chk-(\d{8,})-e(\d{4,})")
+
+
+class PassedOver(NamedTuple):
+    """A checkpoint that was not used.
+
+    Attributes:
+        path: Its folder.
+        reason: Why.
+    """
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCheckpoint:
+    """A complete checkpoint and where it is.
+
+    Attributes:
+        path: Its folder.
+        manifest: What it consists of.
+    """
+
+    path: str
+    manifest: Manifest
+
+    def locate(self, file: WrittenFile) -> str:
+        """Return the path of one of its files: in its folder, or in one beside it."""
+        folder, _, name = file.path.rpartition("/")
+        if folder == self.manifest.folder:  # whatever the folder is called now
+            return f"{self.path}/{name}"
+        return f"{self.path.rpartition('/')[0]}/{file.path}"
+
+    def verify(self, files: Filesystem) -> None:
+        """Compare every file with what the manifest says of it.
+
+        Raises:
+            DamagedCheckpointError: if one is gone or is not what was written.
+            NewerFormatError: if a newer release wrote one.
+            CheckpointError: if one cannot be read.
+        """
+        for file in self.manifest.files().values():
+            verify_state_file(files, self.locate(file), file)
+
+
+class Found(NamedTuple):
+    """What there is to go on from.
+
+    Attributes:
+        checkpoint: The newest one that is complete and intact; None if there is none.
+        passed_over: Newer ones that are not, newest first.
+    """
+
+    checkpoint: StoredCheckpoint | None
+    passed_over: tuple[PassedOver, ...]
+
+
+class _Folder(NamedTuple):
+    """A folder of a checkpoint, complete or not; they sort by age."""
+
+    checkpoint: int
+    epoch: int
+    name: str
+
+
+class CheckpointStorage:
+    """Keeps the checkpoints of one job.
+
+    Args:
+        url: A folder, as a local path or a URL that fsspec knows; shared by all machines that run
+            tasks of the job.
+        job: Name of the job; jobs of different names do not see each other.
+        retain: How many complete checkpoints are kept.
+
+    Attributes:
+        files: The filesystem.
+        path: The job's folder there.
+
+    Example:
+        >>> storage = CheckpointStorage("memory://doc", "words")
+        >>> run = storage.take_over()
+        >>> folder = storage.begin(1, run.epoch)
+        >>> one = Manifest(checkpoint=1, epoch=run.epoch, job="words", folder="chk-00000001-e0001")
+        >>> storage.complete(one, run.check)
+        >>> storage.newest_valid(run.lineage).checkpoint.manifest.checkpoint
+        1
+    """
+
+    def __init__(self, url: str, job: str, *, retain: int = 3) -> None:
+        self.files, root = filesystem_of(url)
+        self.path = f"{root}/{safe_name(job)}"
+        self._job = job
+        self._retain = retain
+        self._known: dict[str, Manifest] = {}  # manifests never change: each is read once
+
+    def prepare(self) -> None:
+        """Make the job's folder and make sure that files can be written there.
+
+        Raises:
+            CheckpointError: if they cannot.
+        """
+        probe = f"{self.path}/.probe"
+        with explained("write checkpoints in", self.path):
+            self.files.make_folder(self.path)
+            self.files.publish(probe, b"a checkpoint will be written here", "storage.probe")
+            self.files.delete(probe)
+
+    def take_over(self, lease_s: float = 30.0) -> Ownership:
+        """Become the run of this job; see `sage.kernel.checkpoint.ownership.take`."""
+        self.prepare()
+        return take(self.files, self.path, self._job, lease_s=lease_s)
+
+    def begin(self, checkpoint: int, epoch: int) -> str:
+        """Make the folder of a new checkpoint and return its URL, which tasks write to.
+
+        Together with the name of a task's file it is all that a task has to know, in whatever
+        process: ``files, folder = filesystem_of(url)``, then `write_state_file`.
+
+        Raises:
+            CheckpointError: if it cannot be made.
+        """
+        path = f"{self.path}/{folder_name(checkpoint, epoch)}"
+        with explained("begin a checkpoint in", path):
+            self.files.make_folder(path)
+        return self.files.url(path)
+
+    def complete(self, manifest: Manifest, check: Callable[[], None] = lambda: None) -> None:
+        """Write the manifest; from then on the checkpoint counts.
+
+        Args:
+            manifest: What it consists of; all its files have been written.
+            check: Raises if another run has taken over; see `Ownership.check`.
+
+        Raises:
+            CheckpointError: if it cannot be written; the checkpoints before it stand.
+            FencedError: if another run has taken over.
+        """
+        path = f"{self.path}/{manifest.folder}"
+        check()
+        with explained("write the manifest in", path):
+            self.files.publish(f"{path}/{MANIFEST}", manifest.to_bytes(), "storage.manifest")
+        check()  # not ours any more: its successor may go on from an older one, so keep all of them
+        self._known[manifest.folder] = manifest
+
+    def newest_valid(self, lineage: Lineage | None = None) -> Found:
+        """Find the checkpoint to go on from; every byte that it needs is verified.
+
+        Args:
+            lineage: Which ones count; None for all.
+
+        Raises:
+            NewerFormatError: if the newest was written by a newer release: going on from an older
+                one would silently lose what that release has done since.
+            CheckpointError: if one cannot be read, which says nothing about its content.
+        """
+        passed_over = []
+        for folder in reversed(self._folders()):
+            path = f"{self.path}/{folder.name}"
+            if not _includes(lineage, folder):
+                passed_over.append(PassedOver(path, "its run had been taken over by another one"))
+                continue
+            try:
+                stored = StoredCheckpoint(path, read_manifest(self.files, path))
+                stored.verify(self.files)
+            except DamagedCheckpointError as error:
+                passed_over.append(PassedOver(path, error.message))
+            else:
+                return Found(stored, tuple(passed_over))
+        return Found(None, tuple(passed_over))
+
+    def retire(self, lineage: Lineage | None = None) -> None:
+        """Delete what is older than the newest complete checkpoints and not needed by them.
+
+        To be called when a checkpoint is complete and its sinks have committed.
+
+        Args:
+            lineage: Which ones count; None for all.
+        """
+        with explained("delete old checkpoints in", self.path):
+            folders = self._folders()
+            complete = [f for f in folders if _includes(lineage, f) and self._is_complete(f.name)]
+            kept = complete[-self._retain :]
+            if kept:
+                self._delete(
+                    (f for f in folders if f.checkpoint < kept[0].checkpoint),
+                    {path for f in kept for path in self._manifest(f.name).files()},
+                )
+
+    def remove_leftovers(self, epoch: int) -> None:
+        """Delete what earlier runs began and did not complete, but for what is still needed.
+
+        To be called at the start of a run.
+
+        Args:
+            epoch: The epoch of this run.
+        """
+        with explained("delete unfinished checkpoints in", self.path):
+            folders = self._folders()
+            try:
+                complete = {f.name for f in folders if self._is_complete(f.name)}
+            except NewerFormatError:
+                return  # nobody here can tell what that one needs
+            self._delete(
+                (f for f in folders if f.epoch < epoch and f.name not in complete),
+                {path for name in complete for path in self._manifest(name).files()},
+            )
+
+    def _delete(self, folders: Iterable[_Folder], needed: set[str]) -> None:
+        """Delete folders but for the files that are needed; manifests first."""
+        for folder in folders:
+            path = f"{self.path}/{folder.name}"
+            reached("storage.retire.before")
+            self.files.delete(f"{path}/{MANIFEST}")
+            self._known.pop(folder.name, None)
+            names = self.files.names(path)
+            kept = [name for name in names if f"{folder.name}/{name}" in needed]
+            if not kept:
+                self.files.delete_folder(path)
+                continue
+            for name in names:
+                if name not in kept:
+                    self.files.delete(f"{path}/{name}")
+
+    def _folders(self) -> list[_Folder]:
+        with explained("list the checkpoints in", self.path):
+            matches = map(_FOLDER.fullmatch, self.files.names(self.path))
+        return sorted(_Folder(int(m[1]), int(m[2]), m[0]) for m in matches if m)
+
+    def _is_complete(self, folder: str) -> bool:
+        try:
+            self._manifest(folder)
+        except DamagedCheckpointError:
+            return False
+        return True
+
+    def _manifest(self, folder: str) -> Manifest:
+        if folder not in self._known:
+            self._known[folder] = read_manifest(self.files, f"{self.path}/{folder}")
+        return self._known[folder]
+
+
+def load(url: str) -> StoredCheckpoint:
+    """Return the checkpoint or savepoint in a folder, verified.
+
+    Args:
+        url: The folder that holds its manifest.
+
+    Raises:
+        DamagedCheckpointError: if there is none, or one of its files is gone or changed.
+        NewerFormatError: if a newer release wrote it.
+        CheckpointError: if it cannot be read.
+    """
+    files, path = filesystem_of(url)
+    stored = StoredCheckpoint(path, read_manifest(files, path))
+    stored.verify(files)
+    return stored
+
+
+def read_manifest(files: Filesystem, path: str) -> Manifest:
+    """Return the manifest in a folder."""
+    where = f"{path}/{MANIFEST}"
+    with explained("read the manifest", where):
+        try:
+            with files.reading(where) as file:
+                content = file.read()
+        except (FileNotFoundError, NotADirectoryError):
+            reason = "it has no manifest: it was not finished, or the file was deleted"
+            raise DamagedCheckpointError(
+                f"{path!r} is no complete checkpoint: {reason}", path=path, reason=reason
+            ) from None
+    return Manifest.from_bytes(content, where)
+
+
+def folder_name(checkpoint: int, epoch: int) -> str:
+    """Return the name of a checkpoint's folder; no two runs ever write to the same one."""
+    return f"chk-{checkpoint:08d}-e{epoch:04d}"
+
+
+def state_file_name(head: str, subtask: int) -> str:
+    """Return the name of a task's file in the folder of a checkpoint.
+
+    Args:
+        head: The uid of the task's first operator.
+        subtask: Which subtask.
+
+    Example:
+        >>> state_file_name("count", 0)
+        'count-0.state'
+    """
+    return f"{safe_name(head)}-{subtask}.state"
+
+
+def safe_name(name: str) -> str:
+    """Return a name that every filesystem takes; different for different names."""
+    safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:80]
+    if safe == name:
+        return safe
+    return f"{safe}.{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
+
+
+def _includes(lineage: Lineage | None, folder: _Folder) -> bool:
+    return lineage is None or lineage.includes(epoch=folder.epoch, checkpoint=folder.checkpoint)
