@@ -5,6 +5,10 @@ far minus the bound on disorder. It rides beside the record that brought it, so 
 said before that record is worked off, and whether a record is late depends on the records that its
 split gave until then and on nothing else. (No record is late by the watermark that it brings.)
 
+A snapshot has ``time``: the highest timestamp, the watermark, and whether the input is idle; and
+what a generator remembers, as ``generator``. How long nothing has come is counted anew after a
+restore: while the job was down, nothing could come.
+
 Example:
     >>> from sage.kernel import LocalEnvironment, TumblingWindow
     >>> readings = LocalEnvironment().from_collection([(1, "a"), (12, "b"), (3, "c")])
@@ -20,6 +24,7 @@ import math
 import sys
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sage.common.core.functions import MapFunction
@@ -31,6 +36,7 @@ from sage.kernel.time.clock import system_clock
 from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME, WatermarkGenerator
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
     from sage.kernel.operators.loop import Loop
     from sage.kernel.operators.operator import Prove
 
@@ -77,6 +83,33 @@ class LiveTimestamps(LiveOperator):
     def is_idle(self, idle: bool) -> bool:
         """Return whether it is, whatever those before it are."""
         return self.idle
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in how far time has come, and what the generator remembers.
+
+        Raises:
+            StateCodecError: if the generator has attributes that cannot be stored, and no
+                ``snapshot_state``.
+        """
+        super().snapshot(state, full=full)
+        state.put_whole("time", (self.highest, self.watermark, self.idle))
+        if self.generator is not None:
+            state.put_whole("generator", _remembered(self.generator))
+
+    def restore(self, state: RestoredState) -> None:
+        """Take it back; among more or fewer subtasks all begin where the last one was.
+
+        A generator knows its splits, and those are others then: it begins anew. The watermark does
+        not regress by that.
+        """
+        super().restore(state)
+        times = state.whole("time")
+        if times:
+            self.highest, self.watermark, idle = min(times, key=itemgetter(1))
+            self.idle = idle and not state.is_rescaled
+        if self.generator is not None and not state.is_rescaled:
+            for remembered in state.whole("generator"):
+                _remind(self.generator, remembered)
 
     def forwarded(self, watermark: float) -> float:
         """Return its own watermark, whatever came in; the end of the input is the end of time."""
@@ -240,7 +273,10 @@ class ProcessingTimeOperator(Operator):
 
 
 class LiveProcessingTime(LiveOperator):
-    """Reads the clock; a clock that somebody drives may move between two records of a batch."""
+    """Reads the clock; a clock that somebody drives may move between two records of a batch.
+
+    A snapshot has ``watermark``: the latest time that was given.
+    """
 
     watermark = START_OF_TIME
 
@@ -248,6 +284,16 @@ class LiveProcessingTime(LiveOperator):
     def reads_each(self) -> bool:
         """Whether every record asks the clock."""
         return self.clock is not system_clock
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in the time."""
+        super().snapshot(state, full=full)
+        state.put_whole("watermark", self.watermark)
+
+    def restore(self, state: RestoredState) -> None:
+        """Take the time back, the latest of several: it never goes back, whoever it was told to."""
+        super().restore(state)
+        self.watermark = max(state.whole("watermark"), default=START_OF_TIME)
 
     def tick(self) -> float:
         """Return the time now, which never goes back."""
@@ -257,6 +303,26 @@ class LiveProcessingTime(LiveOperator):
     def forwarded(self, watermark: float) -> float:
         """Return the time now."""
         return watermark if watermark == END_OF_TIME else self.tick()
+
+
+def _remembered(generator: Any) -> Any:
+    """Return what a generator remembers, as it says it, or else its attributes."""
+    snapshot = getattr(generator, "snapshot_state", None)
+    if snapshot is not None:
+        return snapshot()
+    state = object.__getstate__(generator)
+    in_dict, in_slots = state if isinstance(state, tuple) else (state, None)
+    return {**(in_dict or {}), **(in_slots or {})}
+
+
+def _remind(generator: Any, remembered: Any) -> None:
+    """Give a generator back what `_remembered` returned; it is the one that the loop calls."""
+    restore = getattr(generator, "restore_state", None)
+    if restore is not None:
+        restore(remembered)
+        return
+    for name, value in remembered.items():
+        object.__setattr__(generator, name, value)
 
 
 def _refuse(time: Any) -> None:

@@ -10,6 +10,8 @@ Such a record is refused as late when it is behind the watermark: what it might 
 forgotten. Times are kept in buckets of ``within_s``. A bucket has one time at most for each key, a
 duplicate is in a record's own bucket or a neighbour, and a bucket is forgotten as a whole.
 
+A snapshot has the keys as the keyed ``seen``, or with their ``times``.
+
 Example:
     >>> from sage.kernel import LocalEnvironment
     >>> alarms = LocalEnvironment().from_collection([("disk", 0), ("disk", 9), ("disk", 10)])
@@ -22,6 +24,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from sage.kernel.operators.event_time import LiveEventTimeOperator, refuse_behind_watermark
@@ -31,6 +34,7 @@ from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 from sage.kernel.time.watermark import END_OF_TIME
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
     from sage.kernel.operators.loop import Loop
 
 __all__ = ["DeduplicateOperator", "DeduplicateWithinOperator", "LiveDeduplicateWithin"]
@@ -44,6 +48,16 @@ class _LiveDeduplicate(LiveOperator):
     def __init__(self, operator: DeduplicateOperator) -> None:
         super().__init__(operator, [])
         self.seen: set[Any] = set()
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in the keys."""
+        super().snapshot(state, full=full)
+        state.put_keyed("seen", list(self.seen), [None] * len(self.seen))
+
+    def restore(self, state: RestoredState) -> None:
+        """Take the keys back."""
+        super().restore(state)
+        self.seen.update(key for key, _ in state.keyed("seen"))
 
 
 @dataclass(frozen=True)
@@ -92,6 +106,20 @@ class LiveDeduplicateWithin(LiveEventTimeOperator):
             bucket = self._buckets[number] = {}
             heappush(self._numbers, number)
         return bucket
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in the times; the bucket of a time follows from it."""
+        super().snapshot(state, full=full)
+        buckets = self._buckets.values()
+        times = list(chain.from_iterable(bucket.values() for bucket in buckets))
+        state.put_keyed("times", list(chain.from_iterable(buckets)), times)
+
+    def restore(self, state: RestoredState) -> None:
+        """Take the times back."""
+        super().restore(state)
+        for key, time in state.keyed("times"):
+            self._bucket(time // self._within_s)[key] = time
+        self._look_ahead()
 
     def fire(self, watermark: float) -> None:
         """Forget the times that no record can be near any more."""

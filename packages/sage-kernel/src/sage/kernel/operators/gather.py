@@ -4,6 +4,9 @@ A record that went to three retrievers comes back as three results. ``gather`` w
 are expected for a key have come and emits them together; at a timeout it emits what there is,
 marked partial, and at the end of the input whatever is left.
 
+A snapshot has the keyed ``groups``, in the order in which they began: when, the riders of the last
+result, or None, and the results.
+
 Example:
     >>> from sage.kernel import LocalEnvironment
     >>> numbers = LocalEnvironment().from_collection([1, 2])
@@ -18,6 +21,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.errors import GraphError
@@ -25,6 +29,7 @@ from sage.kernel.operators.operator import LiveOperator, Operator, Row
 from sage.kernel.state.key_group import check_key
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
     from sage.kernel.operators.loop import Loop
 
 __all__ = ["GatherOperator", "Gathered"]
@@ -60,6 +65,29 @@ class LiveGather(LiveOperator):
     def held(self) -> int:
         """How many results wait for the rest of their group."""
         return sum(len(group) for group in list(self._groups.values()))
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in the groups that are not complete."""
+        super().snapshot(state, full=full)
+        values: list[Any] = []
+        held: list[Any] = []
+        for key, group in self._groups.items():
+            riders = self._riders.get(key)
+            values.append((self._began.get(key), riders, tuple(group)))
+            held += (*group, *(riders or ()))
+        state.put_records("groups", list(self._groups), values, held)
+
+    def restore(self, state: RestoredState) -> None:
+        """Take the groups back; those that began first are the first whose time is over."""
+        super().restore(state)
+        began = []
+        for key, (began_s, riders, group) in state.keyed("groups"):
+            self._groups[key] = list(group)
+            if riders is not None:
+                self._riders[key] = riders
+            if began_s is not None and self._timeout_s is not None:
+                began.append((key, began_s))
+        self._began.update(sorted(began, key=itemgetter(1)))
 
     def add(self, key: Any, record: Any) -> Iterable[Any]:
         """Take a result; return its group if that is complete."""

@@ -13,6 +13,10 @@ State is laid out on the axis of the right side's time, where a left record stan
 of a record are in its own bucket and one neighbour, and a bucket is dropped as a whole. Invariant:
 the rows of a key in a bucket are sorted by time.
 
+A snapshot has, for each side, the keyed ``left`` or ``right``: the number of a bucket, and the
+times, records and fates of the key's rows there; for a side that is given alone also which of all
+those that wait each of them is, or 0.
+
 Example:
     >>> from sage.kernel import LocalEnvironment
     >>> env = LocalEnvironment()
@@ -30,7 +34,8 @@ import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import chain
+from itertools import chain, repeat
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.errors import GraphError
@@ -51,6 +56,7 @@ from sage.kernel.operators.windowing.arguments import check_seconds
 from sage.kernel.time.watermark import END_OF_TIME
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
     from sage.kernel.operators.loop import Loop
 
 __all__ = ["IntervalJoinOperator", "LiveIntervalJoin"]
@@ -116,6 +122,46 @@ class LiveIntervalJoin(LiveEventTimeOperator):
         self._look_ahead()
         # A time may be over only just behind that; while the watermark stands still, it is not.
         self.due = max(self.due, math.nextafter(watermark, END_OF_TIME))
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in the rows: of plain records and tuples a copy of the lists, others as bytes."""
+        super().snapshot(state, full=full)
+        for side, name in enumerate(("left", "right")):
+            keys: list[Any] = []
+            values: list[Any] = []
+            records: list[Any] = []
+            place = {id(cell): serial for _, serial, cell in self._waiting[side]}
+            for number, bucket in self.buckets[side].items():
+                for key, rows in bucket.items():
+                    fates = rows[2::3]
+                    waits: tuple[int, ...] = ()
+                    if self._given_alone[side]:
+                        waits = tuple([place.get(id(cell), 0) for cell in fates])
+                        fates = [cell[2] for cell in fates]
+                    columns = tuple(rows[::3]), tuple(rows[1::3]), tuple(fates), waits
+                    keys.append(key)
+                    values.append((number, *columns))
+                    records += columns[1]
+            state.put_records(name, keys, values, records)
+
+    def restore(self, state: RestoredState) -> None:
+        """Take back the rows, and let those wait that waited, in their order."""
+        super().restore(state)
+        waiting = []
+        for side, name in enumerate(("left", "right")):
+            buckets = self.buckets[side]
+            for key, (number, times, records, fates, waits) in state.keyed(name):
+                if self._given_alone[side]:
+                    fates = [list(cell) for cell in zip(times, records, fates, strict=True)]
+                    waiting += [pair for pair in zip(waits, fates, repeat(side)) if pair[0]]
+                columns = zip(times, records, fates, strict=True)
+                buckets.setdefault(number, {})[key] = list(chain.from_iterable(columns))
+                self.kept += len(times)
+            self._oldest[side].extend(sorted(buckets))
+        waiting.sort(key=itemgetter(0))
+        for self._serial, (_, cell, side) in enumerate(waiting, start=1):
+            heappush(self._waiting[side], (cell[0], self._serial, cell))
+        self._look_ahead()
 
     def bucket(self, side: int, number: float) -> Bucket:
         """Add a bucket to one side."""

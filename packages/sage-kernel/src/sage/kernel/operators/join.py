@@ -5,6 +5,9 @@ whichever comes first. An outer join gives the row without a partner only when n
 any more: when the record's time to live is over, or at the end of the input; never earlier, and it
 is never taken back.
 
+A snapshot has, for each side, the keyed ``left`` or ``right``: of each row the record, when it
+arrived, its time, its riders, whether it has met a partner, and which of all it is by age.
+
 Example:
     >>> from sage.kernel import LocalEnvironment
     >>> env = LocalEnvironment()
@@ -20,6 +23,8 @@ import math
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
 from sage.kernel.errors import GraphError
@@ -29,6 +34,7 @@ from sage.kernel.state.key_group import check_key
 from sage.kernel.time.watermark import START_OF_TIME
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
     from sage.kernel.operators.loop import Loop
 
 __all__ = ["JoinHow", "JoinOperator", "LiveJoin", "check_how", "given_alone"]
@@ -58,6 +64,9 @@ class _Row:
         self.time_s = time_s
         self.riders = riders
         self.matched = False
+
+
+_TOLD = attrgetter("record", "arrived_s", "time_s", "riders", "matched")
 
 
 class LiveJoin(LiveOperator):
@@ -117,6 +126,32 @@ class LiveJoin(LiveOperator):
         beside[at[0]] = max(riders[at[0]], partner_s)
         beside[at[1]] = self.forwarded(riders[at[1]])
         return tuple(beside)
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in the rows of both sides."""
+        super().snapshot(state, full=full)
+        ages = {id(row): age for age, row in enumerate(self._by_age)}
+        for name, side in zip(("left", "right"), self._rows, strict=True):
+            rows = list(chain.from_iterable(side.values()))
+            told = [(*_TOLD(row), ages.get(id(row), 0)) for row in rows]
+            held = [row.record for row in rows]
+            held += chain.from_iterable(row.riders for row in rows)
+            state.put_records(name, [row.key for row in rows], told, held)
+
+    def restore(self, state: RestoredState) -> None:
+        """Take the rows back; of several subtasks, those that came first are the oldest."""
+        super().restore(state)
+        by_age = []
+        for side, name in enumerate(("left", "right")):
+            for key, (record, arrived_s, time_s, riders, matched, age) in state.keyed(name):
+                times = {"arrived_s": arrived_s, "time_s": time_s}
+                row = _Row(side, key, record, **times, riders=riders)
+                row.matched = matched
+                self._rows[side].setdefault(key, []).append(row)
+                self._kept += 1
+                by_age.append((arrived_s, age, row))
+        if self._ttl_s is not None:
+            self._by_age.extend(row for *_, row in sorted(by_age, key=itemgetter(0, 1)))
 
     @property
     def due_s(self) -> float | None:

@@ -3,6 +3,10 @@
 Records are collected until ``max_size`` are there or ``max_wait_ms`` have passed since the first of
 them, then the function gets the list and returns a list of the same length, in the same order.
 
+A snapshot has the buffer, as the listed ``records`` and ``riders``, and ``since`` when its first
+record waits. Where fewer subtasks share the records of many there may be more than a list may have;
+then the lists come one after the other.
+
 Example:
     >>> from sage.kernel import LocalEnvironment
     >>> numbers = LocalEnvironment().from_collection([1, 2, 3])
@@ -13,6 +17,7 @@ Example:
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -22,6 +27,7 @@ from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec, Liv
 from sage.kernel.operators.operator import LiveOperator, Operator, Row
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
     from sage.kernel.operators.loop import Loop
 
 __all__ = ["MAP_BATCHES", "BatchFailed", "LiveBatches", "MapBatchesOperator"]
@@ -84,10 +90,28 @@ class LiveBatches(LiveOperator):
         """How many records wait for company."""
         return len(self._buffer)
 
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in the buffer."""
+        super().snapshot(state, full=full)
+        state.put_listed("records", self._buffer)
+        state.put_listed("riders", self._riders)
+        state.put_whole("since", self._since)
+
+    def restore(self, state: RestoredState) -> None:
+        """Take the buffer back."""
+        super().restore(state)
+        self._buffer, self._riders = state.listed("records"), state.listed("riders")
+        since = [since for since in state.whole("since") if since is not None]
+        self._since = min(since, default=None) if self._buffer else None
+
     @property
     def due_s(self) -> float | None:
-        """When the oldest record has waited long enough."""
-        if not self._buffer or self._max_wait_s is None:
+        """When the oldest record has waited long enough; now, if there is a whole list."""
+        if not self._buffer:
+            return None
+        if len(self._buffer) >= self.max_size:
+            return -math.inf
+        if self._max_wait_s is None:
             return None
         if self._since is None:
             self._since = self.clock()
@@ -105,13 +129,17 @@ class LiveBatches(LiveOperator):
 
     def on_due(self) -> Iterable[Any]:
         """Give the buffer to the function and return the results, Nones left out."""
-        batch, self._buffer, self._since = self._buffer, [], None
-        riders, self._riders = self._riders, []
+        size = self.max_size
+        batch, self._buffer = self._buffer[:size], self._buffer[size:]
+        riders, self._riders = self._riders[:size], self._riders[size:]
+        if not self._buffer:
+            self._since = None
         return self._results(batch, riders) if batch else ()
 
     def finish(self) -> Iterable[Any]:
         """Yield the results of what is left."""
-        yield from self.on_due()
+        while self._buffer:
+            yield from self.on_due()
         yield from super().finish()
 
     def _results(self, batch: list[Any], riders: list[tuple[Any, ...]]) -> Iterable[Any]:

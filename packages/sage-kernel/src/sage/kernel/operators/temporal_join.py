@@ -11,6 +11,9 @@ of their time. Records of either side behind the watermark are refused as late.
 Invariant: of each key are kept the versions after the watermark and the one valid at it. Old ones
 go when a new version comes, so a key without changes costs nothing.
 
+A snapshot has the keyed ``versions``, which are times, records and whether each was in a result,
+and ``waiting``: time and record of the left records, in the order in which they will come out.
+
 Example:
     >>> from sage.kernel import LocalEnvironment
     >>> env = LocalEnvironment()
@@ -30,13 +33,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
 from operator import itemgetter
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sage.kernel.errors import GraphError
 from sage.kernel.operators.event_time import EventTimeOperator, LiveEventTimeOperator
 from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 from sage.kernel.time.watermark import END_OF_TIME
+
+if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
 
 __all__ = ["LiveTemporalJoin", "TemporalJoinHow", "TemporalJoinOperator"]
 
@@ -81,6 +87,26 @@ class LiveTemporalJoin(LiveEventTimeOperator):
         else:
             insort(versions, [time, record, False], key=_time_of)
             self._forget(versions, bisect_right(versions, watermark, key=_time_of) - 1)
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in the versions, and the left records that wait."""
+        super().snapshot(state, full=full)
+        histories = [tuple(zip(*versions, strict=True)) for versions in self._versions.values()]
+        records = [record for _, records, _ in histories for record in records]
+        state.put_records("versions", list(self._versions), histories, records)
+        waiting = sorted(self._waiting, key=itemgetter(0, 1))
+        keys, records = [key for _, _, key, _ in waiting], [record for *_, record in waiting]
+        state.put_records("waiting", keys, [(time, r) for time, _, _, r in waiting], records)
+
+    def restore(self, state: RestoredState) -> None:
+        """Take them back."""
+        super().restore(state)
+        for key, history in state.keyed("versions"):
+            self._versions[key] = [list(version) for version in zip(*history, strict=True)]
+        for key, (time, record) in state.keyed("waiting"):
+            self._serial += 1
+            heappush(self._waiting, (time, self._serial, key, record))
+        self._look_ahead()
 
     def fire(self, watermark: float) -> None:
         """Join the left records whose time is over."""

@@ -8,6 +8,10 @@ is when the allowed lateness is over too; so behind an outer join time stays bac
 Sessions are those of both sides together, as in Flink: a record of either side may begin one or
 keep it open. A record that connects two sessions makes the pairs between them that were not given.
 
+A snapshot has one keyed value for the open ``windows`` of a key: its records, whether each was in a
+result, and for each window start, end, serial number, when it has something to do, and its lists of
+records, which are places among those of the key.
+
 Example:
     >>> from sage.kernel import LocalEnvironment, TumblingWindow
     >>> env = LocalEnvironment()
@@ -25,7 +29,8 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
-from typing import Any
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
 from sage.kernel.errors import GraphError
 from sage.kernel.operators.event_time import (
@@ -44,6 +49,9 @@ from sage.kernel.operators.windowing.assigners import (
 )
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME
+
+if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
 
 __all__ = ["LiveWindowJoin", "WindowJoinOperator"]
 
@@ -66,6 +74,7 @@ class _Kept:
 
 
 Sides = tuple[list[_Kept], list[_Kept]]
+Places = tuple[tuple[int, ...], ...]  # of the records of both sides
 
 
 @dataclass(eq=False)
@@ -116,6 +125,58 @@ class _Content:
         """Reach from the earlier start to the later end."""
         start = min(self.window.start_s, window.start_s)
         self.window = Window(start, max(self.window.end_s, window.end_s))
+
+
+class _Places:
+    """The records of a key, each once, by the order in which its windows have them."""
+
+    def __init__(self) -> None:
+        self._kept: dict[int, tuple[int, _Kept]] = {}
+
+    @property
+    def records(self) -> list[Any]:
+        """The records."""
+        return [kept.record for _, kept in self._kept.values()]
+
+    @property
+    def emitted(self) -> list[bool]:
+        """Whether each of them is in a result."""
+        return [kept.emitted for _, kept in self._kept.values()]
+
+    def told(self, content: _Content) -> tuple[Any, ...]:
+        """Return what a window has, with places instead of records."""
+        window, paired = content.window, tuple(map(self._of, content.paired))
+        times = (window.start_s, window.end_s, content.serial, content.fires_at)
+        return (*times, self._of(content.fresh), paired)
+
+    def _of(self, sides: Sides) -> Places:
+        known = self._kept
+        return tuple(
+            tuple([known.setdefault(id(kept), (len(known), kept))[0] for kept in side])
+            for side in sides
+        )
+
+
+def _restored(
+    key: Any,
+    kept: list[_Kept],
+    start_s: float,
+    end_s: float,
+    serial: int,
+    fires_at: float,
+    fresh: Places,
+    paired: tuple[Places, ...],
+) -> _Content:
+    """Return a window of which `_Places` has told."""
+
+    def taken(places: Places) -> Sides:
+        lefts, rights = ([kept[at] for at in side] for side in places)
+        for one in (*lefts, *rights):
+            one.windows += 1
+        return lefts, rights
+
+    window = Window(start_s, end_s)
+    return _Content(key, window, serial, taken(fresh), list(map(taken, paired)), fires_at)
 
 
 _Contents = dict[float, _Content]  # what the open windows of a key have, by their start
@@ -175,6 +236,35 @@ class LiveWindowJoin(LiveEventTimeOperator):
             return
         self._contents[key] = contents
         self._held += 1
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in the open windows."""
+        super().snapshot(state, full=full)
+        values, records = [], []
+        for contents in self._contents.values():
+            shared = _Places()
+            told = tuple([shared.told(content) for content in contents.values()])
+            records += shared.records
+            values.append((tuple(shared.records), tuple(shared.emitted), told))
+        state.put_records("windows", list(self._contents), values, records)
+
+    def restore(self, state: RestoredState) -> None:
+        """Open the windows, in the order in which they were."""
+        super().restore(state)
+        opened = []
+        for key, (records, emitted, told) in state.keyed("windows"):
+            kept = [_Kept(record) for record in records]
+            for one, was_emitted in zip(kept, emitted, strict=True):
+                one.emitted = was_emitted
+            contents = self._contents[key] = {}
+            for parts in told:
+                content = contents[parts[0]] = _restored(key, kept, *parts)
+                opened.append(content)
+            self._held += len(kept)
+        opened.sort(key=attrgetter("serial"))
+        for self._serial, content in enumerate(opened, start=1):
+            content.serial = self._serial
+            self._schedule(content, content.fires_at)
 
     def fire(self, watermark: float) -> None:
         """Give the pairs of the windows that are complete; forget those that are over."""

@@ -222,7 +222,8 @@ class Chain:
                     record = next(iterator, end)
             except BatchFailed as error:
                 self._rescue_batch(segment, index, error)
-                return
+                iterator = _items_of(method)  # the batch is settled; there may be more behind it
+                continue
             if record is end:
                 return
             self._emit_one(segment, index, node, record)

@@ -91,6 +91,21 @@ class AlignedWindows:
             cells.append(cell)
         return cells
 
+    def cells(self) -> list[Cell]:
+        """Return the cells, window by window."""
+        return [cell for window in self._open.values() for cell in window.cells.values()]
+
+    def reopen(self, cells: Sequence[Cell], watermark: float) -> None:
+        """Open the windows of cells."""
+        by_start: dict[float, _OpenWindow] = {}
+        for cell in cells:
+            window = by_start.get(cell.start_s)
+            if window is None:
+                number = self._assigner.last_started(cell.start_s)
+                window = by_start[cell.start_s] = _OpenWindow(number, cell.start_s, cell.end_s)
+                self._note_open(window, watermark)
+            window.cells[cell.key] = cell
+
     def due_at(self, watermark: float) -> Iterator[Due]:
         """Yield the cells of what has come to its end or is over, in the order of event time."""
         while self._ends and self._ends[0][0] <= watermark:
@@ -130,12 +145,15 @@ class AlignedWindows:
     def _new_cell(self, window: _OpenWindow, key: Any, watermark: float) -> Cell:
         cell = window.cells[key] = Cell(key, window.start_s, window.end_s, EMPTY)
         if len(window.cells) == 1:
-            self._open[window.number] = window
-            window.ended = window.end_s <= watermark
-            look_at_s = window.end_s + (self._lateness_s if window.ended else 0.0)
-            heappush(self._ends, (look_at_s, window.end_s, window.number))
-            self._note_due()
+            self._note_open(window, watermark)
         return cell
+
+    def _note_open(self, window: _OpenWindow, watermark: float) -> None:
+        self._open[window.number] = window
+        window.ended = window.end_s <= watermark
+        look_at_s = window.end_s + (self._lateness_s if window.ended else 0.0)
+        heappush(self._ends, (look_at_s, window.end_s, window.number))
+        self._note_due()
 
     def _note_due(self) -> None:
         self.due = self._ends[0][0] if self._ends else math.inf

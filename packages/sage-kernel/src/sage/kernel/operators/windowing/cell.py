@@ -1,10 +1,20 @@
-"""A cell: one window of one key while it is open."""
+"""A cell: one window of one key while it is open.
+
+A snapshot has two keyed lists of cells, in the same order. ``cells``: start, end, time of the last
+record, fresh and held records, firings, whether one of them gave an output, when the clock makes it
+fire and which timer that is (or two Nones), and whether it is empty; ``contents``: what is in them.
+"""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["EMPTY", "Cell"]
+if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
+
+__all__ = ["EMPTY", "Cell", "put_cells", "restored_cells"]
 
 EMPTY: Any = object()  # the content of a window that has said everything, in discarding mode
 
@@ -69,3 +79,33 @@ class Cell:
         while cell.heir is not None:
             cell = cell.heir
         return cell
+
+
+_TOLD = attrgetter("start_s", "end_s", "time_s", "fresh", "size", "panes", "spoke")
+_NO_TIMER = (None, None)
+
+
+def put_cells(state: OperatorState, cells: Sequence[Cell]) -> None:
+    """Put cells into a snapshot; see the module's docstring."""
+    keys = [cell.key for cell in cells]
+    contents = [cell.content for cell in cells]
+    told = [
+        (*_TOLD(cell), *(cell.timer or _NO_TIMER), content is EMPTY)
+        for cell, content in zip(cells, contents, strict=True)
+    ]
+    state.put_keyed("cells", keys, told)
+    state.put_keyed("contents", keys, [None if c is EMPTY else c for c in contents])
+
+
+def restored_cells(state: RestoredState) -> list[Cell]:
+    """Return the cells of a snapshot; their timers may be numbered alike."""
+    cells = []
+    pairs = zip(state.keyed("cells"), state.keyed("contents"), strict=True)
+    for (key, (start_s, end_s, *told)), (_, content) in pairs:
+        time_s, fresh, size, panes, spoke, timer_s, timer, is_empty = told
+        cell = Cell(key, start_s, end_s, EMPTY if is_empty else content)
+        cell.time_s, cell.fresh, cell.size = time_s, fresh, size
+        cell.panes, cell.spoke = panes, spoke
+        cell.timer = None if timer is None else (timer_s, timer)
+        cells.append(cell)
+    return cells

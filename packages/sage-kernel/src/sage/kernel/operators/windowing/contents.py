@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from bisect import insort
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from heapq import merge
 from typing import Any, Protocol
 
@@ -113,6 +113,10 @@ class TopContents:
         self._count = count
         self._by = by
         self._arrived = 0
+
+    def resume(self, contents: Iterable[list[tuple[Any, int, Any]]]) -> None:
+        """Number entries on from those that are there after a restore."""
+        self._arrived = min((n for content in contents for _, n, _ in content), default=0)
 
     def first(self, record: Any) -> list[tuple[Any, int, Any]]:
         """Return a list of one."""

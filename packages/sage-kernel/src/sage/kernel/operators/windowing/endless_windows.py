@@ -53,6 +53,14 @@ class EndlessWindows:
             del self._cells[key]
         return (cell,)
 
+    def cells(self) -> list[Cell]:
+        """Return the cells, in the order of their first records."""
+        return list(self._cells.values())
+
+    def reopen(self, cells: Sequence[Cell], watermark: float) -> None:
+        """Take the cells back."""
+        self._cells.update((cell.key, cell) for cell in cells)
+
     def due_at(self, watermark: float) -> Iterator[Due]:
         """Yield all cells at the end of the input."""
         if watermark == math.inf and self._cells:

@@ -6,13 +6,19 @@ over a session's start, sessions that meet) is in `join`. A session stands in a 
 that it had when it was put there, and is put back when that time comes and it has grown.
 
 Invariant: the sessions of a key do not overlap, and ``newest`` has the one that starts last.
+
+A snapshot has two keyed lists, in the order in which sessions were opened: ``sessions``, which are
+start, end and size, and their ``accumulators``.
 """
 
 from __future__ import annotations
 
 import math
+from bisect import insort
 from collections.abc import Callable
-from heapq import heappop, heappush, heapreplace
+from heapq import heapify, heappop, heappush, heapreplace
+from itertools import chain
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.operators.function_spec import LiveFunction
@@ -23,9 +29,13 @@ from sage.kernel.operators.windowing.sessions import joined, overlapping
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
     from sage.kernel.operators.loop import Loop
 
 __all__ = ["LiveFoldedSessions"]
+
+
+_SPAN = attrgetter("start_s", "end_s", "size")
 
 
 class _Session:
@@ -131,6 +141,32 @@ class LiveFoldedSessions(LiveFoldedWindows):
         session.start_s, session.end_s = start_s, end_s
         session.accumulator, session.size = accumulator, size
         return session
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in the sessions, without a call for each of them."""
+        super().snapshot(state, full=full)
+        sessions = [*self._newest.values(), *chain.from_iterable(self._older.values())]
+        sessions.sort(key=attrgetter("serial"))
+        keys = list(map(attrgetter("key"), sessions))
+        state.put_keyed("sessions", keys, list(map(_SPAN, sessions)))
+        state.put_keyed("accumulators", keys, list(map(attrgetter("accumulator"), sessions)))
+
+    def restore(self, state: RestoredState) -> None:
+        """Open the sessions, in the order in which they were."""
+        super().restore(state)
+        pairs = zip(state.keyed("sessions"), state.keyed("accumulators"), strict=True)
+        for serial, ((key, (start_s, end_s, size)), (_, accumulator)) in enumerate(pairs):
+            session = _Session(key, serial, start_s, end_s, accumulator)
+            session.size = size
+            self._ends.append((end_s, serial, session))
+            self._opened = serial + 1
+            newest = self._newest.setdefault(key, session)
+            if newest is not session:
+                if start_s > newest.start_s:
+                    self._newest[key], session = session, newest
+                insort(self._older.setdefault(key, []), session, key=attrgetter("start_s"))
+        heapify(self._ends)
+        self.due = self._ends[0][0] if self._ends else math.inf
 
     def fire(self, watermark: float) -> None:
         """Emit the sessions that have ended, in the order of their ends."""

@@ -45,5 +45,16 @@ class OpenWindows(Protocol):
             Its cells, by window; nothing if it falls between windows; None if it is late for all.
         """
 
+    def cells(self) -> list[Cell]:
+        """Return the cells of all open windows; those that fire together in that order."""
+
+    def reopen(self, cells: Sequence[Cell], watermark: float) -> None:
+        """Take back what `cells` returned, perhaps of several subtasks, into no open windows.
+
+        Args:
+            cells: The cells, whatever was known of them.
+            watermark: How far event time had come.
+        """
+
     def due_at(self, watermark: float) -> Iterator[Due]:
         """Yield the cells of what has come to its end or is over, in the order of event time."""

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import functools
 import math
-from bisect import bisect_left
+from bisect import bisect_left, insort
 from collections.abc import Iterator, Sequence
 from heapq import heappop, heappush
+from itertools import chain
+from operator import attrgetter
 from typing import Any, Protocol
 
 from sage.kernel.operators.windowing.assigners import SessionWindow
@@ -80,6 +82,18 @@ class Sessions:
         cell.fresh += 1
         self._move_end(cell, end_s, watermark)
         return (cell,)
+
+    def cells(self) -> list[Cell]:
+        """Return the sessions, in the order in which they were opened."""
+        return sorted(chain.from_iterable(self._of_key.values()), key=attrgetter("serial"))
+
+    def reopen(self, cells: Sequence[Cell], watermark: float) -> None:
+        """Open sessions again, each under the end that it has now."""
+        for cell in cells:
+            cell.serial, cell.deadline_s = self._opened, math.inf
+            self._opened += 1
+            insort(self._of_key.setdefault(cell.key, []), cell, key=attrgetter("start_s"))
+            self._move_end(cell, cell.end_s, watermark)
 
     def due_at(self, watermark: float) -> Iterator[Due]:
         """Yield sessions, one at a time, that have come to their end or are over."""

@@ -81,10 +81,7 @@ class SliceMerger:
         if self.stale or number >= self._turn:
             cells = self._from_slices(number)
         else:
-            end = number + self._steps
-            for at in range(self._next, end):
-                self._back = self._merged(self._back, self._slices.get(at, {}))
-            self._next = end
+            self._grow_back(number + self._steps)
             cells = self._merged(self._front.pop(number), self._back)
         self._keys = len(cells)
         return cells
@@ -93,7 +90,7 @@ class SliceMerger:
         """Return the accumulators of a window, and make the front if it is worth its memory."""
         parts = [self._slices.get(at, {}) for at in range(number, number + self._steps)]
         if 0 < self._keys * self._steps <= _MOST_ENTRIES * sum(map(len, parts)):
-            self._make_front(number)
+            self._make_front(number, number + self._steps)
             return self._front.pop(number)
         self._front, self._back, self.stale = {}, {}, True
         together: Cells = {}
@@ -101,12 +98,29 @@ class SliceMerger:
             self._merge_into(together, cells)
         return together
 
-    def _make_front(self, number: int) -> None:
-        self._turn = self._next = number + self._steps
+    @property
+    def progress(self) -> tuple[int, int, int]:
+        """How far it is: keys of the window before, end of the front and of the back, or zeros."""
+        return (self._keys, 0, 0) if self.stale else (self._keys, self._turn, self._next)
+
+    def resume(self, number: int, keys: int, turn: int, behind: int) -> None:
+        """Put together again what was, from the window of that number on, after a restore."""
+        self._keys = keys
+        if number < turn:
+            self._make_front(number, turn)
+            self._grow_back(behind)
+
+    def _make_front(self, number: int, turn: int) -> None:
+        self._turn = self._next = turn
         self._front, self._back, self.stale = {}, {}, False
         behind: Cells = {}
         for at in range(self._turn - 1, number - 1, -1):
             self._front[at] = behind = self._merged(self._slices.get(at, {}), behind)
+
+    def _grow_back(self, end: int) -> None:
+        for at in range(self._next, end):
+            self._back = self._merged(self._back, self._slices.get(at, {}))
+        self._next = end
 
     def _merged(self, earlier: Cells, later: Cells) -> Cells:
         """Return new cells; those of one side alone are shared with it."""

@@ -9,6 +9,11 @@ fell into last, since with records out of order it is mostly one of two. Whether
 asked only when its slice is not open: slices are closed exactly when their last window is.
 
 Invariant: a slice is open exactly as long as a window that it is part of has not ended.
+
+A snapshot has the numbers of the open ``slices``, for each of them the keyed ``cells <number>``,
+and the listed ``sizes``. Which windows have ended follows from the watermark. ``merging`` says how
+far slices have been put together, so that it goes on in the same way and floats are rounded as they
+would have been.
 """
 
 from __future__ import annotations
@@ -16,6 +21,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from heapq import heappop, heappush
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.operators.function_spec import LiveFunction
@@ -26,6 +32,7 @@ from sage.kernel.operators.windowing.slice_merging import SliceMerger, Unmerged
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
     from sage.kernel.operators.loop import Loop
 
 __all__ = ["LiveSlicedWindows"]
@@ -100,15 +107,46 @@ class LiveSlicedWindows(LiveFoldedWindows):
             # What ended while nothing was there must not be opened again.
             ended = self._assigner.last_started(watermark) - self._steps
             self._next_window = max(self._next_window, ended + 1)
-        start_s, end_s = self._assigner.start_of(number), self._assigner.start_of(number + 1)
-        piece = self._slices[number] = _Slice(number, start_s, end_s)
-        self._cells[number] = piece.cells
-        heappush(self._numbers, number)
-        if end_s <= watermark and self._merger is not None:
+        piece = self._open(number)
+        if piece.end_s <= watermark and self._merger is not None:
             self._merger.stale = True
         first = max(self._next_window, number - self._steps + 1)
         self.due = min(self.due, self._assigner.end_of(int(first)))
         return piece
+
+    def _open(self, number: int) -> _Slice:
+        start_s, end_s = self._assigner.start_of(number), self._assigner.start_of(number + 1)
+        piece = self._slices[number] = _Slice(number, start_s, end_s)
+        self._cells[number] = piece.cells
+        heappush(self._numbers, number)
+        return piece
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put in the slices, at C's speed where accumulators are plain values or tuples of them."""
+        super().snapshot(state, full=full)
+        state.put_whole("slices", list(self._slices))
+        state.put_listed("sizes", [(piece.number, piece.size) for piece in self._slices.values()])
+        for number, cells in self._cells.items():
+            state.put_keyed(f"cells {number}", list(cells), list(cells.values()))
+        if self._merger is not None:
+            state.put_whole("merging", self._merger.progress)
+
+    def restore(self, state: RestoredState) -> None:
+        """Open the slices; each subtask has all of them, maybe without a key of its own."""
+        super().restore(state)
+        for number in sorted(set(chain.from_iterable(state.whole("slices")))):
+            self._open(number).cells.update(state.keyed(f"cells {number}"))
+        for number, size in state.listed("sizes"):
+            self._slices[number].size += size
+        if not self._slices:
+            return
+        lowest = self._lowest()
+        windows = range(lowest - self._steps + 1, lowest + 1)
+        ends = self._assigner.end_of
+        self._next_window = next((n for n in windows if ends(n) > self.watermark), lowest)
+        self.due = ends(self._next_window)
+        if self._merger is not None and not state.is_rescaled:
+            self._merger.resume(self._next_window, *state.whole("merging")[0])
 
     def fire(self, watermark: float) -> None:
         """Emit the windows that have ended, in their order."""

@@ -242,6 +242,7 @@ class WindowOperator(EventTimeOperator):
             self,
             functions,
             self._open_windows(contents, full_at),
+            contents,
             self.content.results(contents, functions),
             trigger=self.trigger,
             lateness_s=self.allowed_lateness_s,
