@@ -2,6 +2,7 @@
 
 Layout:
     host        the parent's side: what a task feeds and takes results from
+    connection  its end of the socket: sends, listens, notices that the worker is gone
     live        stands in the task for the operator, and checks at submit that it can travel
     portable    whether a function can travel
     under_way   the records that a worker has

@@ -1,7 +1,8 @@
 """The worker's second thread: it reads the socket while the main thread calls the user's function.
 
-It ends the process when the parent is gone, and lets out what has gathered while the main thread is
-stuck in a slow call, so that no result waits for the next one.
+It ends the process when the parent is gone, says that the process is alive when the parent asks,
+and lets out what has gathered while the main thread is stuck in a slow call, so that no result
+waits for the next one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,16 @@ import threading
 from collections.abc import Callable
 from queue import SimpleQueue
 
-from sage.kernel.runtime.process.protocol import CLOSE, CLOSING, Frames, framed, wait_for
+from sage.kernel.runtime.process.protocol import (
+    CLOSE,
+    CLOSING,
+    PING,
+    PONG,
+    SNAPSHOT,
+    Frames,
+    framed,
+    wait_for,
+)
 
 __all__ = ["Attendant"]
 
@@ -27,6 +37,7 @@ class Attendant(threading.Thread):
     Attributes:
         inbox: Frames that have arrived, kind and payload.
         stop: Set when the parent wants the worker to end.
+        asked: Set when the parent wants to know the functions' state.
         worked: How many frames the main thread has worked off; it counts them.
         let_out: Called every ``rest_s`` while the main thread works.
         rest_s: Half the longest time that a result may wait.
@@ -36,6 +47,7 @@ class Attendant(threading.Thread):
         super().__init__(name="sage-attendant", daemon=True)
         self.inbox: SimpleQueue[tuple[int, bytes]] = SimpleQueue()
         self.stop = threading.Event()
+        self.asked = threading.Event()
         self.worked = 0
         self.let_out: Callable[[], None] = lambda: None
         self.rest_s = 0.0025
@@ -58,8 +70,13 @@ class Attendant(threading.Thread):
                     return
                 os._exit(1)  # the parent is gone, and nobody wants what is under way
             for kind, payload in frames.feed(data):
+                if kind == PING:
+                    self.send(PONG)
+                    continue
                 if kind == CLOSE:
                     self.stop.set()
+                elif kind == SNAPSHOT:
+                    self.asked.set()
                 self._arrived += 1
                 self.inbox.put((kind, payload))
 

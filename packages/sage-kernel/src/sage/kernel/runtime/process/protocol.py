@@ -33,9 +33,12 @@ __all__ = [
     "CLOSED",
     "CLOSING",
     "NO_MORE",
+    "PING",
+    "PONG",
     "RECORDS",
     "REPORT",
     "SETUP",
+    "SNAPSHOT",
     "Codec",
     "Failure",
     "Frames",
@@ -48,9 +51,9 @@ __all__ = [
 ]
 
 # From the host.
-SETUP, RECORDS, NO_MORE, CLOSE = range(4)
+SETUP, RECORDS, NO_MORE, CLOSE, SNAPSHOT, PING = range(6)
 # From the worker.
-REPORT, CLOSING, CLOSED = range(4, 7)
+REPORT, CLOSING, CLOSED, PONG = range(6, 10)
 
 _HEADER = struct.Struct("!BQ")
 _ID_LENGTH = 32
@@ -117,6 +120,8 @@ class Setup(NamedTuple):
         attempt: How often the job was started again before.
         linger_s: Longest wait of a result for company.
         with_rows: Whether results are to name the record they came of.
+        keeps_state: Whether the functions' own state is to be told at the end of the input.
+        restored: The state that they had in a checkpoint, by number, encoded; empty if none.
     """
 
     travelling: bytes
@@ -127,6 +132,8 @@ class Setup(NamedTuple):
     attempt: int
     linger_s: float
     with_rows: bool
+    keeps_state: bool = False
+    restored: bytes = b""
 
 
 class Letter(NamedTuple):
@@ -171,6 +178,9 @@ class Report(NamedTuple):
         work_s: Time in which the function worked.
         failure: Why nothing more will come.
         finished: Whether the operator has said all that it had at the end of the input.
+        whole: Whether every result so far belongs to a record that is decided, so that a checkpoint
+            may be taken behind it. A report from the middle of a slow call is not.
+        state: What the functions keep for themselves, by number, if that was asked for.
     """
 
     values: list[Any]
@@ -182,6 +192,8 @@ class Report(NamedTuple):
     work_s: float = 0.0
     failure: Failure | None = None
     finished: bool = False
+    whole: bool = True
+    state: dict[int, Any] | None = None
 
 
 class Codec:

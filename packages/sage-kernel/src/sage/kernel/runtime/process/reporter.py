@@ -1,7 +1,8 @@
 """What a worker tells its parent: results, counts, dead letters, and why it gives up.
 
 Invariant: what gathered is taken and sent under one lock, so results arrive in the order in which
-the operator gave them, whichever thread sends them.
+the operator gave them, whichever thread sends them. Counts are those of whole parts; a report is
+*whole* if its results are too, so that results and counts tell of the same records.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ class Reporter:
         self._codec = codec
         self._send = send
         self._letters: list[Letter] = []
+        self._settled: Report | None = None  # of whole parts, not sent yet
         self._reported = dict.fromkeys(_COUNTED, 0)
         self._reported_custom: dict[str, int] = {}
         self._lock = threading.Lock()
@@ -58,15 +60,39 @@ class Reporter:
         record = None if row is not None else self._tellable(record)  # the parent has the rows
         self._letters.append(Letter(row, record, told, trace, attempts))
 
-    def report(self, *, failure: Failure | None = None, finished: bool = False) -> bool:
-        """Send what there is; return False if a result could not travel, which ends the job."""
+    @property
+    def waiting(self) -> int:
+        """How many results have gathered."""
+        settled = self._settled  # the attendant may take it meanwhile
+        return len(self.columns.values) + (len(settled.values) if settled is not None else 0)
+
+    def settle(self) -> None:
+        """Take note, between two parts, that all that has gathered is of decided records."""
         with self._lock:
-            batch = self.columns.take()
-            letters, self._letters = self._letters, []
-            counts, custom = self._new_counts()
-            held = self.live.held if self.live is not None else 0
-            work_s, self.work_s = self.work_s, 0.0
-            report = Report(*_told(batch), counts, custom, letters, held, work_s, failure, finished)
+            self._settle()
+
+    def report(
+        self,
+        *,
+        failure: Failure | None = None,
+        finished: bool = False,
+        whole: bool = True,
+        state: dict[int, Any] | None = None,
+    ) -> bool:
+        """Send what there is; return False if a result could not travel, which ends the job.
+
+        Args:
+            failure: Why nothing more will come.
+            finished: Whether this is all that the operator has to say.
+            whole: Whether it comes between two parts; else results go on before they count.
+            state: What the functions keep for themselves, by number.
+        """
+        with self._lock:
+            if whole:
+                self._settle()
+            report = _joined(self._settled, Report(*_told(self.columns.take())))
+            report = report._replace(failure=failure, finished=finished, whole=whole, state=state)
+            self._settled = None
             try:
                 payload = self._codec.dumps(report)
             except Exception as error:
@@ -77,18 +103,36 @@ class Reporter:
 
     def let_out(self) -> None:
         """On the attendant's thread: send results while the main thread is in a slow call."""
-        if not self.columns.values or not self._lock.acquire(blocking=False):
+        if self._settled is None and not self.columns.values:
+            return
+        if not self._lock.acquire(blocking=False):
             return
         try:
+            if self._settled is not None:
+                if not self._lets_out(self._settled):
+                    return
+                self._settled = None
             batch = self.columns.take()
-            try:
-                payload = self._codec.dumps(Report(*_told(batch)))
-            except Exception:  # the main thread will meet the same, and tell it
+            if batch.values and not self._lets_out(Report(*_told(batch), whole=False)):
                 self._put_back(batch)
-            else:
-                self._send(payload)
         finally:
             self._lock.release()
+
+    def _lets_out(self, report: Report) -> bool:
+        try:
+            payload = self._codec.dumps(report)
+        except Exception:  # the main thread will meet the same, and tell it
+            return False
+        self._send(payload)
+        return True
+
+    def _settle(self) -> None:
+        told = _told(self.columns.take())
+        letters, self._letters = self._letters, []
+        held = self.live.held if self.live is not None else 0
+        work_s, self.work_s = self.work_s, 0.0
+        report = Report(*told, *self._new_counts(), letters, held, work_s)
+        self._settled = _joined(self._settled, report)
 
     def failure(self, error: Exception) -> Failure:
         """Return the parts of an error that ends the job."""
@@ -132,7 +176,9 @@ class Reporter:
                 return report._replace(
                     values=report.values[:at], rows=rows, failure=Failure(told, "")
                 )
-        return Report([], failure=Failure(RemoteError(type(error).__name__, str(error)), ""))
+        doing = "snapshot_state()" if report.state is not None else ""
+        cause = RemoteError(type(error).__name__, str(error))
+        return Report([], failure=Failure(cause, "", doing=doing))
 
     def _tellable(self, record: Any) -> Any:
         """Return a record, or its repr if the function made of it what cannot travel."""
@@ -155,6 +201,25 @@ class Reporter:
         except Exception:  # such as one whose constructor wants other arguments than it kept
             return RemoteError(type(error).__name__, str(error)), trace
         return error, trace
+
+
+def _joined(first: Report | None, then: Report) -> Report:
+    """Return two reports, of which the second one was not sent yet either, as one."""
+    if first is None:
+        return then
+    return Report(
+        first.values + then.values,
+        None if first.rows is None or then.rows is None else first.rows + then.rows,
+        _sums(first.counts, then.counts),
+        _sums(first.custom, then.custom),
+        first.letters + then.letters,
+        first.held if then.held is None else then.held,
+        first.work_s + then.work_s,
+    )
+
+
+def _sums(first: dict[str, int], then: dict[str, int]) -> dict[str, int]:
+    return {name: first.get(name, 0) + then.get(name, 0) for name in {**first, **then}}
 
 
 def _told(batch: Batch) -> tuple[list[Any], list[Any] | None]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from itertools import chain
 from typing import Any
 
 from sage.kernel.runtime.channel import Batch
@@ -47,3 +48,14 @@ class UnderWay:
         known = bisect_right(self._starts, self._decided - held) - 1
         if known > 0:
             del self._batches[:known], self._starts[:known]
+
+    def rest(self, held: int) -> Batch:
+        """Return those that are undecided, behind the last ``held`` of the others."""
+        first = self._decided - held
+        parts = [
+            batch.sliced(max(0, first - start), len(batch.values))
+            for start, batch in zip(self._starts, self._batches, strict=True)
+        ]
+        columns = zip(*((part.values, *part.riders) for part in parts), strict=True)
+        values, *riders = [list(chain.from_iterable(column)) for column in columns] or [[]]
+        return Batch(values, tuple(riders))

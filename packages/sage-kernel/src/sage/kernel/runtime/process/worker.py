@@ -128,7 +128,17 @@ class _Work:
         self._opened = live
         with _naming(setup.name, "open()"):
             live.open(context)
+        if setup.restored:
+            with _naming(setup.name, "restore_state()"):
+                self._restore(live, self.codec.loads(setup.restored))
         return chain
+
+    @staticmethod
+    def _restore(live: LiveOperator, restored: Mapping[int, Any]) -> None:
+        for number, own in restored.items():
+            owner = live.functions[number].owner
+            if owner is not None:
+                owner.restore_state(own)
 
     def _serve(self, chain: Chain) -> None:
         attendant = self._attendant
@@ -139,11 +149,14 @@ class _Work:
             kind, payload = self._next(chain)
             if kind == CLOSE or attendant.stop.is_set():
                 return
+            if attendant.asked.is_set():  # answered before the parts that wait
+                attendant.asked.clear()
+                self._report(with_state=True)
             if kind == RECORDS:
                 self._work(chain, payload)
             elif kind == NO_MORE:
                 chain.finish()
-                self._report(finished=True)
+                self._report(finished=True, with_state=self._setup.keeps_state)
             attendant.worked += 1
 
     def _next(self, chain: Chain) -> tuple[int, bytes]:
@@ -172,14 +185,27 @@ class _Work:
         if (
             self._attendant.inbox.empty()
             or ended - self._unsent_since >= self._setup.linger_s / 2
-            or len(self._reporter.columns.values) >= _FULL
+            or self._reporter.waiting >= _FULL
         ):
             self._report()
+        else:
+            self._reporter.settle()
 
-    def _report(self, *, finished: bool = False) -> None:
+    def _report(self, *, finished: bool = False, with_state: bool = False) -> None:
         self._unsent_since = None
-        if not self._reporter.report(finished=finished):
+        state = self._state() if with_state else None
+        if not self._reporter.report(finished=finished, state=state):
             self._attendant.stop.set()
+
+    def _state(self) -> dict[int, Any]:
+        """Return what the functions keep for themselves, by number."""
+        assert self._opened is not None
+        with _naming(self._setup.name, "snapshot_state()"):
+            return {
+                number: function.owner.snapshot_state()
+                for number, function in enumerate(self._opened.functions)
+                if function.owner is not None
+            }
 
 
 class _WayHome(Outlet):
@@ -216,7 +242,7 @@ class _WorkerChain(Chain):
 
     def _relieve(self, segment: Segment) -> None:
         """Report in the middle of a batch, and wait while the parent has enough to pass on."""
-        if not self._reporter.report():
+        if not self._reporter.report(whole=False):
             # The report told the parent why; this only ends the loop.
             name = segment.nodes[0].transformation.name
             raise JobFailedError(name, TypeError("a result cannot be sent"))
