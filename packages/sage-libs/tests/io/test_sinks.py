@@ -7,12 +7,15 @@ import io
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from sage.common.errors import ConfigError, DataError, StorageError
 from sage.common.records import Answer, Citation, Passage, Query
-from sage.libs.io.sink import FileSink, TerminalSink
+from sage.libs.io.record_writer import LineWriter
+from sage.libs.io.sink import CsvSink, FileSink, JsonlSink, TerminalSink
+from sage.libs.io.sources import CsvSource, JsonlSource
 
 
 class FakeContext:
@@ -36,6 +39,13 @@ def sink_in_a_job(path: Path) -> FileSink:
     sink.attach(context)  # type: ignore[arg-type]
     sink.open(context)
     return sink
+
+
+def all_of(source: JsonlSource | CsvSource) -> list[Any]:
+    records = source.read(10)
+    assert records is not None
+    source.close()
+    return records
 
 
 def names(directory: Path) -> list[str]:
@@ -117,14 +127,13 @@ def test_a_full_disk_is_a_storage_error(tmp_path: Path, monkeypatch: pytest.Monk
     path.write_text("old")
     sink = sink_in_a_job(path)
     full = open("/dev/full", "wb")  # noqa: SIM115
-    opened = sink._file
-    assert opened is not None
-    opened.close()
-    sink._file = full
+    whole = sink._whole
+    assert whole is not None
+    whole._file.close()
+    whole._file, whole._writer = full, LineWriter(full)
     sink.write("x" * 100)
+    sink.flush()
     with pytest.raises(StorageError, match=r"cannot write .*out\.txt.*No space left"):
-        sink.flush()
-    with pytest.raises(StorageError):
         sink.close()
     assert names(tmp_path) == ["out.txt"]
     assert path.read_text() == "old"
@@ -160,6 +169,39 @@ def test_a_record_without_json_form_is_named(tmp_path: Path) -> None:
     sink.write("b")
     sink.close()
     assert (tmp_path / "out.txt").read_text() == "b\n"
+
+
+def test_text_stays_text_in_json_lines(tmp_path: Path) -> None:
+    """Whatever is written to JSON lines is read back with its type."""
+    records = ["text", "two\nlines", {"a": [1, None]}, 3, None]
+    sink = JsonlSink(tmp_path / "out.jsonl")
+    for record in records:
+        sink.write(record)
+    sink.close()
+    assert all_of(JsonlSource(tmp_path / "out.jsonl")) == records
+
+
+def test_rows_of_csv_are_read_back(tmp_path: Path) -> None:
+    """Columns come from the first record or by name, and fields may come in any order."""
+    rows = [{"name": 'Noether, "Emmy"', "note": "two\nlines"}, {"note": "", "name": "水"}]
+    for columns, path in ((None, tmp_path / "a.csv"), (["note", "name"], tmp_path / "b.csv")):
+        sink = CsvSink(path, columns=columns, delimiter=";")
+        for row in rows:
+            sink.write(row)
+        sink.close()
+        assert all_of(CsvSource(path, delimiter=";")) == rows
+    assert (tmp_path / "b.csv").read_text().startswith("note;name\n")
+
+
+def test_a_row_that_does_not_fit_the_columns_is_refused(tmp_path: Path) -> None:
+    """Nothing is left out in silence: a missing, an unknown field and a bare value are named."""
+    sink = CsvSink(tmp_path / "out.csv", columns=["a", "b"])
+    for record in ({"a": 1}, {"a": 1, "b": 2, "c": 3}, {"a": 1, "c": 3}):
+        with pytest.raises(DataError, match="the columns are a, b"):
+            sink.write(record)
+    with pytest.raises(DataError, match="got str: 'text'"):
+        sink.write("text")
+    sink.close()
 
 
 ANSWER = Answer(

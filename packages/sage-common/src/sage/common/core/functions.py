@@ -291,7 +291,26 @@ class SinkFunction(Function, ABC, Generic[T_contra]):
 
 @runtime_checkable
 class TransactionalSink(Protocol):
-    """A sink whose output appears with the checkpoint that covers it. ``commit`` is idempotent."""
+    """A sink whose output appears with the checkpoint that covers it (two-phase commit).
+
+    What it writes between two barriers is an *epoch*. The engine calls, never two at once::
+
+        open(context) -> begin(e) -> write ... -> prepare(e) -> begin(e + 1) -> write ...
+
+    and ``commit(e)`` when a checkpoint is complete that covers ``e``: with the next checkpoint, if
+    that of ``e`` failed. After a restart, behind ``open``: ``commit`` for every epoch that the
+    restored checkpoint covers, ``abort`` for every epoch that may have been begun after it, then
+    ``begin``. At the end: ``prepare``, ``commit``, ``flush``, ``close``. In a job without
+    checkpoints (``context.checkpoint_mode`` is None) none of these is called.
+
+    ``commit`` and ``abort`` must be idempotent, also for an epoch that the sink knows nothing of.
+    The number of subtasks may change in between: subtask ``i`` of ``p`` settles what the old
+    subtasks ``i``, ``i + p``, ``i + 2p`` ... have prepared.
+
+    A sink may have one more method, ``start_over()``: called behind ``open`` instead of the commits
+    when a job starts over (``fresh=True``), it removes what the subtasks ``i``, ``i + p`` ... of
+    earlier runs have written or left behind.
+    """
 
     def begin(self, epoch: int) -> None:
         """Start collecting the writes of ``epoch``."""
@@ -303,4 +322,4 @@ class TransactionalSink(Protocol):
         """Make the writes of ``epoch`` visible; calling it again changes nothing."""
 
     def abort(self, epoch: int) -> None:
-        """Throw the writes of ``epoch`` away."""
+        """Throw the writes of ``epoch`` away, unless they are committed."""

@@ -9,7 +9,9 @@ Layout:
     parquet     `ParquetSource`: rows, of a columnar file
     directory   `DirectorySource`, `ChunkedFileSource`: paths and chunks of documents
     sources     all the sources under one name
-    sink        `FileSink`, `TerminalSink`
+    sink        all the sinks under one name: `FileSink`, `JsonlSink`, `CsvSink`, `TerminalSink`
+    whole_file  a file that is whole or not there
+    file_parts  a directory of parts that appear with their checkpoint
     lines       block-wise reading of lines, with positions
 """
 
@@ -19,7 +21,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sage.libs.io.sink import FileSink, TerminalSink
+    from sage.libs.io.sink import CsvSink, FileSink, JsonlSink, TerminalSink
     from sage.libs.io.sources import (
         ChunkedFileSource,
         CsvSource,
@@ -31,10 +33,12 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ChunkedFileSource",
+    "CsvSink",
     "CsvSource",
     "DirectorySource",
     "FileSink",
     "FileSource",
+    "JsonlSink",
     "JsonlSource",
     "ParquetSource",
     "TerminalSink",

@@ -1,28 +1,24 @@
-"""`FileSink`: one record a line, in a file that is whole or not there.
+"""Sinks that write files: lines, JSON lines, CSV.
 
-Records go to a hidden file beside the target, which takes the target's place by one rename when
-the input has ended. A reader never sees half of a file, and a failed run leaves the old one.
+Without checkpoints they write one file that is whole or not there (`whole_file`), with checkpoints
+a directory of parts that appear with the checkpoint that covers them (`file_parts`). The sinks
+differ only in how a record becomes bytes (`record_writer`).
 """
 
 from __future__ import annotations
 
-import contextlib
 import os
-import secrets
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, BinaryIO
+from collections.abc import Sequence
+from typing import Annotated, Any, BinaryIO
 
-import msgspec
-
-from sage.common.config import configurable
+from sage.common.config import Meta, configurable
 from sage.common.core.functions import SinkFunction
-from sage.common.errors import ConfigError, DataError, Problem, StorageError
-from sage.common.records import Record
+from sage.common.errors import ConfigError, Problem, StorageError
+from sage.libs.io.file_parts import FileParts
+from sage.libs.io.record_writer import CsvWriter, JsonWriter, LineWriter, RecordWriter
+from sage.libs.io.whole_file import WholeFile
 
-__all__ = ["FileSink"]
-
-_BUFFER_BYTES = 1 << 20
+__all__ = ["CsvSink", "FileSink", "JsonlSink"]
 
 
 @configurable
@@ -30,15 +26,24 @@ class FileSink(SinkFunction[Any]):
     """Writes one record a line: text as it is, anything else as JSON.
 
     Text that holds line breaks is written as a JSON string, so that one record stays one line.
-    The file appears, complete, when the sink is closed after the end of the input. If the job
-    failed, the old file stays and what was written is kept beside it as ``NAME.incomplete``.
+
+    Without checkpoints ``file_path`` is one file. It appears, complete, when the sink is closed
+    after the end of the input. If the job failed, the old file stays and what was written is kept
+    beside it as ``NAME.incomplete``.
+
+    With checkpoints ``file_path`` is a directory of files ``part-<subtask>-<epoch>`` with its
+    extension, which appear when the checkpoint that covers them is complete: each record is in
+    them exactly once, whatever happens. Several subtasks may write then. A finished job that is
+    run again adds nothing; ``fresh=True`` in the job's fault tolerance removes the parts and starts
+    over.
 
     Args:
-        file_path: The file; missing directories are made, an older file is replaced.
+        file_path: The file or directory; missing directories above it are made.
 
     Raises:
-        StorageError: if it cannot be written, such as on a full disk; it names the path.
-        ConfigError: from ``open`` if several parallel subtasks would write the one file.
+        StorageError: if it cannot be written, such as on a full disk; it names the path. From
+            ``open``, with checkpoints, if it is a file or a directory of something else.
+        ConfigError: from ``open``, without checkpoints, if several subtasks would write the file.
         DataError: if a record cannot be written as JSON.
 
     Example:
@@ -55,44 +60,74 @@ class FileSink(SinkFunction[Any]):
 
     def __init__(self, file_path: str | os.PathLike[str]) -> None:
         self.file_path = os.fspath(file_path)
-        self._file: BinaryIO | None = None
-        self._target = self._hidden = Path()
+        self._whole: WholeFile | None = None
+        self._parts: FileParts | None = None
         self._ended = False
         self._closed = False
 
+    def record_writer(self, file: BinaryIO) -> RecordWriter:
+        """Return what writes records into a file: here, lines."""
+        return LineWriter(file)
+
     def open(self, context: Any) -> None:
-        """Make the hidden file.
+        """Make the hidden file, or the directory if the job has checkpoints.
 
         Raises:
             StorageError: if it cannot be made.
-            ConfigError: at a parallelism above 1.
+            ConfigError: at a parallelism above 1 without checkpoints.
         """
+        mode = getattr(context, "checkpoint_mode", None)
         parallelism = getattr(context, "parallelism", 1)
+        if mode is not None:
+            self._parts = FileParts(
+                self.file_path,
+                self.record_writer,
+                subtask=context.parallel_index,
+                parallelism=parallelism,
+                is_exact=mode == "exactly_once",
+                logger=self.logger,
+            )
+            return
         if parallelism > 1:
             problem = Problem(
-                "$.parallelism", f"one file cannot be written by {parallelism} subtasks"
+                "$.parallelism",
+                f"one file cannot be written by {parallelism} subtasks without checkpoints",
             )
-            raise ConfigError("FileSink", [problem], hint="give the sink parallelism=1")
-        self._opened()
+            raise ConfigError(type(self).__name__, [problem], hint="give the sink parallelism=1")
+        self._file()
 
     def write(self, record: Any) -> None:
-        """Write one record on one line.
+        """Write one record.
 
         Raises:
             StorageError: if the disk does not take it.
-            DataError: if it cannot be written as JSON.
+            DataError: if it cannot be written in this kind of file.
         """
-        line = _line(record)
-        try:
-            self._opened().write(line)
-        except OSError as error:
-            raise self._problem(error) from error
+        (self._parts or self._whole or self._file()).write(record)
+
+    def begin(self, epoch: int) -> None:
+        """Start an epoch."""
+        self._transaction().begin(epoch)
+
+    def prepare(self, epoch: int) -> str | None:
+        """Complete the part of an epoch; return its name, or None if nothing was written."""
+        return self._transaction().prepare(epoch)
+
+    def commit(self, epoch: int) -> None:
+        """Move the part of an epoch into the directory."""
+        self._transaction().commit(epoch)
+
+    def abort(self, epoch: int) -> None:
+        """Throw away the part of an epoch that is not committed."""
+        self._transaction().abort(epoch)
+
+    def start_over(self) -> None:
+        """Remove the parts that an earlier run has written."""
+        self._transaction().start_over()
 
     def flush(self) -> None:
         """Take note that the input has ended: what was written is all there is."""
         self._ended = True
-        if self._file is not None:
-            self._to_disk(self._file)
 
     def close(self) -> None:
         """Put the file in its place if the input ended; else keep it as ``NAME.incomplete``.
@@ -104,90 +139,107 @@ class FileSink(SinkFunction[Any]):
         """
         if self._closed:
             return
-        complete = self._ended or self.context is None
-        if self._file is None and not complete:
+        if self._parts is not None:
+            self._closed = True
+            self._parts.close()
             return
-        file = self._opened()
+        is_complete = self._ended or self.context is None
+        if self._whole is None and not is_complete:
+            return
+        file = self._file()
         self._closed = True
-        try:
-            if complete:
-                self._publish(file)
-            else:
-                self._keep_incomplete(file)
-        finally:
-            with contextlib.suppress(OSError):
-                file.close()
-            self._hidden.unlink(missing_ok=True)
+        if is_complete:
+            file.publish()
+        else:
+            file.keep_incomplete(self.logger)
 
-    def _publish(self, file: BinaryIO) -> None:
-        self._to_disk(file)
-        try:
-            file.close()
-            os.replace(self._hidden, self._target)
-        except OSError as error:
-            raise self._problem(error) from error
-
-    def _keep_incomplete(self, file: BinaryIO) -> None:
-        kept = self._target.with_name(self._target.name + ".incomplete")
-        # The job has failed already: a second error here would hide the first.
-        with contextlib.suppress(OSError):
-            file.close()
-            if self._hidden.stat().st_size:
-                os.replace(self._hidden, kept)
-                self.logger.warning("the job did not end; what it wrote is in %s", kept)
-
-    def _to_disk(self, file: BinaryIO) -> None:
-        try:
-            file.flush()
-            os.fsync(file.fileno())
-        except OSError as error:
-            raise self._problem(error) from error
-
-    def _opened(self) -> BinaryIO:
+    def _file(self) -> WholeFile:
         if self._closed:
             raise StorageError(f"{self.file_path!r} is closed already", path=self.file_path)
-        if self._file is None:
-            # Renaming onto a symbolic link would replace the link, not the file it points to.
-            self._target = Path(os.path.realpath(os.path.expanduser(self.file_path)))
-            hidden = f".{self._target.name}.{secrets.token_hex(4)}.part"
-            self._hidden = self._target.with_name(hidden)
-            try:
-                if self._target.is_dir():
-                    raise IsADirectoryError("it is a directory")
-                self._target.parent.mkdir(parents=True, exist_ok=True)
-                self._file = open(self._hidden, "xb", buffering=_BUFFER_BYTES)  # noqa: SIM115
-            except OSError as error:
-                raise self._problem(error) from error
-        return self._file
+        if self._whole is None:
+            self._whole = WholeFile(self.file_path, self.record_writer)
+        return self._whole
 
-    def _problem(self, error: OSError) -> StorageError:
-        return StorageError(
-            f"cannot write {self.file_path!r}: {error.strerror or error}",
-            hint="nothing was changed there",
-            path=self.file_path,
-        )
+    def _transaction(self) -> FileParts:
+        if self._parts is None:
+            raise StorageError(
+                f"{self.file_path!r} was opened without checkpoints and has no epochs",
+                hint="the context that open() is given says checkpoint_mode",
+                path=self.file_path,
+            )
+        return self._parts
 
 
-def _line(record: Any) -> bytes:
-    if isinstance(record, str) and "\n" not in record and "\r" not in record:
-        return record.encode("utf-8", "replace") + b"\n"
-    plain = record.to_dict() if isinstance(record, Record) else record
-    try:
-        return msgspec.json.encode(plain, enc_hook=_plain) + b"\n"
-    except (TypeError, ValueError, msgspec.MsgspecError) as error:
-        raise DataError(
-            f"cannot write a {type(record).__name__} as JSON: {error}: {record!r:.100}",
-            hint="map it to text or a dict before the sink",
-        ) from error
+@configurable
+class JsonlSink(FileSink):
+    """Writes one record a line, each as JSON; text too, so that `JsonlSource` reads it back.
+
+    It is written as `FileSink` writes: one file, or with checkpoints a directory of parts.
+
+    Args:
+        file_path: The file or directory.
+
+    Raises:
+        StorageError: if it cannot be written.
+        DataError: if a record cannot be written as JSON.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "records.jsonl")
+        >>> sink = JsonlSink(path)
+        >>> sink.write("text"), sink.write({"id": 1}), sink.close()
+        (None, None, None)
+        >>> print(path.read_text(), end="")
+        "text"
+        {"id":1}
+    """
+
+    def __init__(self, file_path: str | os.PathLike[str]) -> None:
+        super().__init__(file_path)
+
+    def record_writer(self, file: BinaryIO) -> RecordWriter:
+        """Return what writes JSON lines."""
+        return JsonWriter(file)
 
 
-def _plain(value: Any) -> Any:
-    if isinstance(value, Record):
-        return value.to_dict()
-    if isinstance(value, Mapping):
-        return dict(value)
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    if hasattr(value, "tolist"):  # arrays and their scalars
-        return value.tolist()
-    raise TypeError(f"{type(value).__name__} has no JSON form")
+@configurable
+class CsvSink(FileSink):
+    """Writes one mapping a row, below a row with the names of the columns.
+
+    It is written as `FileSink` writes: one file, or with checkpoints a directory of parts, each of
+    which has the names of the columns.
+
+    Args:
+        file_path: The file or directory.
+        columns: Names of the columns; by default the keys of the first record.
+        delimiter: The character between two fields.
+
+    Raises:
+        StorageError: if it cannot be written.
+        DataError: if a record is no mapping or has other fields than the columns.
+
+    Example:
+        >>> import pathlib, tempfile
+        >>> path = pathlib.Path(tempfile.mkdtemp(), "people.csv")
+        >>> sink = CsvSink(path)
+        >>> sink.write({"name": "Noether, Emmy", "born": 1882}), sink.close()
+        (None, None)
+        >>> print(path.read_text(), end="")
+        name,born
+        "Noether, Emmy",1882
+    """
+
+    def __init__(
+        self,
+        file_path: str | os.PathLike[str],
+        *,
+        columns: Sequence[str] | None = None,
+        delimiter: Annotated[str, Meta(min_length=1, max_length=1)] = ",",
+    ) -> None:
+        super().__init__(file_path)
+        self.columns = tuple(columns) if columns is not None else None
+        self.delimiter = delimiter
+
+    def record_writer(self, file: BinaryIO) -> RecordWriter:
+        """Return what writes rows of CSV."""
+        return CsvWriter(file, self.columns, self.delimiter)

@@ -1,6 +1,6 @@
 """Every sink of this package under one name, as pipelines import them."""
 
-from sage.libs.io.file_sink import FileSink
+from sage.libs.io.file_sink import CsvSink, FileSink, JsonlSink
 from sage.libs.io.terminal import TerminalSink
 
-__all__ = ["FileSink", "TerminalSink"]
+__all__ = ["CsvSink", "FileSink", "JsonlSink", "TerminalSink"]
