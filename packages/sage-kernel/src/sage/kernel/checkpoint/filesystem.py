@@ -1,8 +1,8 @@
 """The few things that checkpoints ask of a filesystem, with the durability that they need.
 
 On this machine's disks they are plain system calls: a file counts when it and its folder have been
-synced, and replaces another by a rename. Everything else (object stores, HDFS, memory) is fsspec's,
-where one ``put`` of one object takes the place of sync and rename. Invariant: when `publish` or
+synced, and replaces another by a rename. Everything else is fsspec's (``remote_filesystem``), where
+one put of one object takes the place of sync and rename. Invariant: when `publish` or
 the block of `writing` has ended well, the whole content is there and survives the machine; when
 `publish` has not, the old content stands.
 """
@@ -15,15 +15,12 @@ import os
 import secrets
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import IO, TYPE_CHECKING, Any, Protocol
+from typing import IO, Protocol
 
 from sage.kernel.checkpoint.steps import reached
 from sage.kernel.errors import CheckpointError
 
-if TYPE_CHECKING:
-    from fsspec import AbstractFileSystem
-
-__all__ = ["Filesystem", "LocalFilesystem", "RemoteFilesystem", "explained", "filesystem_of"]
+__all__ = ["Filesystem", "LocalFilesystem", "explained", "filesystem_of"]
 
 _BUFFER = 1 << 18
 
@@ -194,85 +191,6 @@ class LocalFilesystem:
             os.close(descriptor)
 
 
-class RemoteFilesystem:
-    """What fsspec reaches; made for object stores, where a whole object is put at once.
-
-    Args:
-        fs: The filesystem.
-    """
-
-    is_local = False
-
-    def __init__(self, fs: AbstractFileSystem) -> None:
-        self._fs = fs
-
-    def url(self, path: str) -> str:
-        """Return what `filesystem_of` takes, on any machine, for a path."""
-        return str(self._fs.unstrip_protocol(path))
-
-    def make_folder(self, path: str) -> None:
-        """Make a folder where the store has such."""
-        self._fs.makedirs(path, exist_ok=True)
-
-    @contextlib.contextmanager
-    def writing(self, path: str, step: str) -> Iterator[IO[bytes]]:
-        """Open a new file that is durable when the block has ended, and gone if it raised."""
-        try:
-            with self._fs.open(path, "wb") as file:
-                yield file
-                reached(f"{step}.fsync.before")
-        except BaseException:
-            with contextlib.suppress(Exception):
-                self._fs.rm_file(path)
-            raise
-
-    def publish(self, path: str, content: bytes, step: str) -> None:
-        """Put one object."""
-        reached(f"{step}.rename.before")
-        self._fs.pipe_file(path, content)
-        reached(f"{step}.rename.after")
-
-    def create(self, path: str, content: bytes, step: str) -> bool:
-        """Put one object unless it is there; the last of several writers is found by reading."""
-        if self.size(path) is not None:
-            return False
-        self.publish(path, content, step)
-        with self.reading(path) as file:
-            return file.read() == content
-
-    def reading(self, path: str) -> IO[bytes]:
-        """Open a file that is there; it can seek."""
-        file: IO[bytes] = self._fs.open(path, "rb")
-        return file
-
-    def size(self, path: str) -> int | None:
-        """Return how many bytes a file has; None if there is none."""
-        try:
-            found: Any = self._fs.info(path)
-        except FileNotFoundError:
-            return None
-        return int(found["size"])
-
-    def names(self, path: str) -> list[str]:
-        """Return the names in a folder, sorted; none if there is no folder."""
-        self._fs.invalidate_cache()
-        try:
-            paths: list[str] = self._fs.ls(path, detail=False)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        return sorted(found.rstrip("/").rpartition("/")[2] for found in paths)
-
-    def delete(self, path: str) -> None:
-        """Delete a file if it is there."""
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.rm_file(path)
-
-    def delete_folder(self, path: str) -> None:
-        """Delete a folder and what is in it if it is there."""
-        with contextlib.suppress(FileNotFoundError):
-            self._fs.rm(path, recursive=True)
-
-
 def filesystem_of(url: str) -> tuple[Filesystem, str]:
     """Return the filesystem of a path or URL, and the path in it.
 
@@ -291,6 +209,8 @@ def filesystem_of(url: str) -> tuple[Filesystem, str]:
     if not separator or (scheme in ("file", "local") and "::" not in url):
         return LocalFilesystem(), os.path.abspath(os.path.expanduser(rest if separator else url))
     import fsspec.core
+
+    from sage.kernel.checkpoint.remote_filesystem import RemoteFilesystem
 
     try:
         fs, path = fsspec.core.url_to_fs(url, use_listings_cache=False)

@@ -28,50 +28,18 @@ import secrets
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import msgspec
 
 from sage.kernel.checkpoint.filesystem import Filesystem, explained
+from sage.kernel.checkpoint.lineage import Lineage
 from sage.kernel.errors import CheckpointError, DamagedCheckpointError, FencedError
 
-__all__ = ["Lineage", "OwnerRecord", "Ownership", "current_owner", "take"]
+__all__ = ["OwnerRecord", "Ownership", "current_owner", "take"]
 
 _STEP = "storage.owner"
-_FORKS = 256  # starts of which it is remembered from where they went on
-
-
-@dataclass(frozen=True, slots=True)
-class Lineage:
-    """Which checkpoints the present run of a job descends from.
-
-    Attributes:
-        forks: ``(epoch, checkpoint)``: that epoch goes on from that checkpoint, 0 for none.
-
-    Example:
-        >>> lineage = Lineage().forked(2, 5)
-        >>> lineage.includes(epoch=1, checkpoint=5), lineage.includes(epoch=1, checkpoint=6)
-        (True, False)
-        >>> lineage.includes(epoch=2, checkpoint=6)
-        True
-    """
-
-    forks: tuple[tuple[int, int], ...] = ()
-
-    def includes(self, *, epoch: int, checkpoint: int) -> bool:
-        """Whether the checkpoint of that number which that epoch took is one of them."""
-        return all(checkpoint <= origin for later, origin in self.forks if later > epoch)
-
-    def forked(self, epoch: int, checkpoint: int) -> Lineage:
-        """Return the lineage of a run that goes on from a checkpoint.
-
-        A fork from an earlier checkpoint says all that the ones before it said. Of the others the
-        latest few are kept: what is forgotten is only what a run could still write that has been
-        taken over hundreds of times since.
-        """
-        kept = [fork for fork in self.forks if fork[1] < checkpoint]
-        return Lineage((*kept, (epoch, checkpoint))[-_FORKS:])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +74,7 @@ class OwnerRecord:
     is_locked: bool = False
     is_released: bool = False
     highest_begun: int = 0
-    lineage: Lineage = Lineage()
+    lineage: Lineage = field(default_factory=Lineage)
 
     def silent_s(self) -> float:
         """Return for how long it has given no sign of life."""

@@ -16,7 +16,6 @@ the others, and nothing is given out before all of it has been verified.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import struct
 import zlib
@@ -126,12 +125,12 @@ def read_state_file(
         NewerFormatError: if a newer release wrote it.
         CheckpointError: if it cannot be read.
     """
-    with _opened(files, path) as file:
+    with explained("read the checkpoint file", path), _opened(files, path) as file:
         ranges = [found for found in _index(file, path, expected) if uid in (None, found.uid)]
         for found in ranges:
             _verify(file, found, path)
         for found in ranges:
-            for section in _sections(file, found):
+            for section in _sections(file, found, path):
                 yield found.uid, section
 
 
@@ -142,22 +141,21 @@ def verify_state_file(files: Filesystem, path: str, expected: WrittenFile) -> No
         DamagedCheckpointError: if the file is gone or is not what was written.
         CheckpointError: if it cannot be read.
     """
-    with _opened(files, path) as file:
+    with explained("read the checkpoint file", path), _opened(files, path) as file:
         for found in _index(file, path, expected):
             _verify(file, found, path)
 
 
 def _opened(files: Filesystem, path: str) -> IO[bytes]:
-    with explained("read the checkpoint file", path):
-        try:
-            return files.reading(path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise _damaged(path, "it is gone") from None
+    try:
+        return files.reading(path)
+    except (FileNotFoundError, NotADirectoryError):
+        raise _damaged(path, "it is gone") from None
 
 
 def _index(file: IO[bytes], path: str, expected: WrittenFile | None) -> list[_Range]:
     """Read where each operator is, after checking what does not belong to any."""
-    size = _read_size(file)
+    size = file.seek(0, 2)
     if expected is not None and size != expected.bytes:
         raise _damaged(path, f"it has {size} bytes and was written with {expected.bytes}")
     if size < _HEADER.size + _TRAILER.size:
@@ -188,33 +186,23 @@ def _verify(file: IO[bytes], found: _Range, path: str) -> None:
         raise _damaged(path, f"the checksum of {found.uid!r} is wrong")
 
 
-def _sections(file: IO[bytes], found: _Range) -> Iterator[Section]:
+def _sections(file: IO[bytes], found: _Range, path: str) -> Iterator[Section]:
     position, end = found.offset, found.offset + found.length
     while position < end:
-        file.seek(position)  # the reader may have read elsewhere since
-        label_length, length = _FRAME.unpack(file.read(_FRAME.size))
-        kind, name = msgspec.msgpack.decode(file.read(label_length), type=tuple[str, str])
-        yield Section(kind, name, file.read(length))
+        label_length, length = _FRAME.unpack(_read(file, path, position, _FRAME.size))
+        label = _read(file, path, None, label_length)
+        kind, name = msgspec.msgpack.decode(label, type=tuple[str, str])
+        yield Section(kind, name, _read(file, path, None, length))
         position += _FRAME.size + label_length + length
 
 
 def _read(file: IO[bytes], path: str, offset: int | None, length: int) -> bytes:
-    try:
-        if offset is not None:
-            file.seek(offset)
-        content = file.read(length)
-    except OSError as error:
-        if error.errno == errno.EIO:  # the disk itself says that it has lost this
-            raise _damaged(path, "the disk cannot read it") from error
-        with explained("read the checkpoint file", path):
-            raise
+    if offset is not None:
+        file.seek(offset)
+    content = file.read(length)
     if len(content) != length:
         raise _damaged(path, "it ends too early")
     return content
-
-
-def _read_size(file: IO[bytes]) -> int:
-    return file.seek(0, 2)
 
 
 def _digest(header: bytes, table: bytes) -> bytes:

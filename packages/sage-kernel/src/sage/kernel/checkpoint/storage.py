@@ -19,31 +19,26 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import NamedTuple
 
-from sage.kernel.checkpoint.filesystem import Filesystem, explained, filesystem_of
+from sage.kernel.checkpoint.filesystem import explained, filesystem_of
+from sage.kernel.checkpoint.lineage import Lineage
 from sage.kernel.checkpoint.manifest import Manifest
-from sage.kernel.checkpoint.ownership import Lineage, Ownership, take
-from sage.kernel.checkpoint.state_file import WrittenFile, verify_state_file
+from sage.kernel.checkpoint.ownership import Ownership, take
 from sage.kernel.checkpoint.steps import reached
+from sage.kernel.checkpoint.stored_checkpoint import MANIFEST, StoredCheckpoint, read_manifest
 from sage.kernel.errors import DamagedCheckpointError, NewerFormatError
 
 __all__ = [
-    "MANIFEST",
     "CheckpointStorage",
     "Found",
     "PassedOver",
-    "StoredCheckpoint",
     "folder_name",
-    "load",
-    "read_manifest",
     "safe_name",
     "state_file_name",
 ]
 
-MANIFEST = "MANIFEST.json"
-
+_PROBE = "probe"
 _FOLDER = re.compile(r"chk-(\d{8,})-e(\d{4,})")
 
 
@@ -57,37 +52,6 @@ class PassedOver(NamedTuple):
 
     path: str
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class StoredCheckpoint:
-    """A complete checkpoint and where it is.
-
-    Attributes:
-        path: Its folder.
-        manifest: What it consists of.
-    """
-
-    path: str
-    manifest: Manifest
-
-    def locate(self, file: WrittenFile) -> str:
-        """Return the path of one of its files: in its folder, or in one beside it."""
-        folder, _, name = file.path.rpartition("/")
-        if folder == self.manifest.folder:  # whatever the folder is called now
-            return f"{self.path}/{name}"
-        return f"{self.path.rpartition('/')[0]}/{file.path}"
-
-    def verify(self, files: Filesystem) -> None:
-        """Compare every file with what the manifest says of it.
-
-        Raises:
-            DamagedCheckpointError: if one is gone or is not what was written.
-            NewerFormatError: if a newer release wrote one.
-            CheckpointError: if one cannot be read.
-        """
-        for file in self.manifest.files().values():
-            verify_state_file(files, self.locate(file), file)
 
 
 class Found(NamedTuple):
@@ -139,6 +103,7 @@ class CheckpointStorage:
         self._job = job
         self._retain = retain
         self._known: dict[str, Manifest] = {}  # manifests never change: each is read once
+        self._damaged: set[str] = set()
 
     def prepare(self) -> None:
         """Make the job's folder and make sure that files can be written there.
@@ -146,7 +111,7 @@ class CheckpointStorage:
         Raises:
             CheckpointError: if they cannot.
         """
-        probe = f"{self.path}/.probe"
+        probe = f"{self.path}/{_PROBE}"
         with explained("write checkpoints in", self.path):
             self.files.make_folder(self.path)
             self.files.publish(probe, b"a checkpoint will be written here", "storage.probe")
@@ -210,6 +175,7 @@ class CheckpointStorage:
                 stored = StoredCheckpoint(path, read_manifest(self.files, path))
                 stored.verify(self.files)
             except DamagedCheckpointError as error:
+                self._damaged.add(folder.name)
                 passed_over.append(PassedOver(path, error.message))
             else:
                 return Found(stored, tuple(passed_over))
@@ -225,8 +191,8 @@ class CheckpointStorage:
         """
         with explained("delete old checkpoints in", self.path):
             folders = self._folders()
-            complete = [f for f in folders if _includes(lineage, f) and self._is_complete(f.name)]
-            kept = complete[-self._retain :]
+            whole = [f for f in folders if f.name not in self._damaged and _includes(lineage, f)]
+            kept = [f for f in whole if self._is_complete(f.name)][-self._retain :]
             if kept:
                 self._delete(
                     (f for f in folders if f.checkpoint < kept[0].checkpoint),
@@ -242,6 +208,9 @@ class CheckpointStorage:
             epoch: The epoch of this run.
         """
         with explained("delete unfinished checkpoints in", self.path):
+            for name in self.files.names(self.path):
+                if name.lstrip(".").startswith(_PROBE):
+                    self.files.delete(f"{self.path}/{name}")
             folders = self._folders()
             try:
                 complete = {f.name for f in folders if self._is_complete(f.name)}
@@ -284,38 +253,6 @@ class CheckpointStorage:
         if folder not in self._known:
             self._known[folder] = read_manifest(self.files, f"{self.path}/{folder}")
         return self._known[folder]
-
-
-def load(url: str) -> StoredCheckpoint:
-    """Return the checkpoint or savepoint in a folder, verified.
-
-    Args:
-        url: The folder that holds its manifest.
-
-    Raises:
-        DamagedCheckpointError: if there is none, or one of its files is gone or changed.
-        NewerFormatError: if a newer release wrote it.
-        CheckpointError: if it cannot be read.
-    """
-    files, path = filesystem_of(url)
-    stored = StoredCheckpoint(path, read_manifest(files, path))
-    stored.verify(files)
-    return stored
-
-
-def read_manifest(files: Filesystem, path: str) -> Manifest:
-    """Return the manifest in a folder."""
-    where = f"{path}/{MANIFEST}"
-    with explained("read the manifest", where):
-        try:
-            with files.reading(where) as file:
-                content = file.read()
-        except (FileNotFoundError, NotADirectoryError):
-            reason = "it has no manifest: it was not finished, or the file was deleted"
-            raise DamagedCheckpointError(
-                f"{path!r} is no complete checkpoint: {reason}", path=path, reason=reason
-            ) from None
-    return Manifest.from_bytes(content, where)
 
 
 def folder_name(checkpoint: int, epoch: int) -> str:
