@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.operators.function_spec import FunctionSpec
+from sage.kernel.operators.journalled import JournalledCall, check_journal
 from sage.kernel.operators.operator import LiveOperator, Operator
 
 if TYPE_CHECKING:
@@ -27,22 +28,40 @@ __all__ = ["FlatMapOperator", "items_of"]
 
 @dataclass(frozen=True)
 class FlatMapOperator(Operator):
-    """Replaces each record by the items of what the function returns; None means no output."""
+    """Replaces each record by the items of what the function returns; None means no output.
+
+    Args:
+        function: The function.
+        journal: Whether results are journalled; a generator is then worked off before its first
+            item goes on.
+    """
 
     kind = "flat_map"
     has_state = True
     one_to_one = False
     function: FunctionSpec
+    journal: bool = False
+
+    def __post_init__(self) -> None:
+        check_journal(self.journal, self.function)
 
     @property
     def specs(self) -> tuple[FunctionSpec, ...]:
         """The function."""
         return (self.function,)
 
+    @property
+    def is_journalled(self) -> bool:
+        """As its option says."""
+        return self.journal
+
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """An inner loop over the items."""
-        call = f"{loop.bind(live.functions[0].call)}({loop.value})"
-        loop.each_of(call, items=loop.bind(items_of("flat_map")))
+        call, items = live.functions[0].call, items_of("flat_map")
+        if live.journal is not None:
+            counters = live.statistics.custom
+            call = JournalledCall(live.journal, call, counters, lambda result: list(items(result)))
+        loop.each_of(f"{loop.bind(call)}({loop.value})", items=loop.bind(items))
 
 
 @functools.cache

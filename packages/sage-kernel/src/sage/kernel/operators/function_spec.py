@@ -126,11 +126,11 @@ class FunctionSpec:
         )
 
     def _constructed(self) -> Any:
-        args, kwargs = self._arguments()
+        args, kwargs = self.arguments()
         return self.target(*args, **kwargs)
 
-    def _arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
-        """Apply the rule for a sole dict: it *is* the config, or it holds the keyword arguments."""
+    def arguments(self) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """Return what the class is made of; a sole dict is the config or the keyword arguments."""
         if len(self.args) != 1 or not isinstance(self.args[0], Mapping):
             return self.args, self.kwargs
         try:
@@ -163,7 +163,7 @@ class FunctionSpec:
                 f"{self.label} does not define {', '.join(missing)}()",
                 hint="define it in the class",
             )
-        args, kwargs = self._arguments()
+        args, kwargs = self.arguments()
         if hasattr(self.target.__init__, "__sage_configurable__"):
             self._constructed()  # cheap by contract, and finds every mistake of the config now
             return

@@ -11,8 +11,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from sage.kernel.operators.function_spec import FunctionSpec
+from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
 from sage.kernel.operators.inline_expression import InlinedFunction, applied
+from sage.kernel.operators.journalled import JournalledCall, check_journal
 from sage.kernel.operators.operator import LiveOperator, Operator
 
 if TYPE_CHECKING:
@@ -29,24 +30,38 @@ class MapOperator(Operator):
     Args:
         function: The function.
         inline: What it returns, where the optimizer proved it.
+        journal: Whether results are journalled, see `sage.kernel.checkpoint.journal`.
     """
 
     kind = "map"
     has_state = True
     function: FunctionSpec
     inline: InlinedFunction | None = None
+    journal: bool = False
+
+    def __post_init__(self) -> None:
+        check_journal(self.journal, self.function)
 
     @property
     def specs(self) -> tuple[FunctionSpec, ...]:
         """The function."""
         return (self.function,)
 
+    @property
+    def is_journalled(self) -> bool:
+        """As its option says."""
+        return self.journal
+
     def inlined(self, prove: Prove) -> MapOperator:
         """With the function as an expression, where that can be proved."""
-        return replace(self, inline=prove(self.function))
+        return self if self.journal else replace(self, inline=prove(self.function))
 
     def write(self, loop: Loop, live: LiveOperator) -> None:
         """``v1 = f(v)``, and on to the next record if that is None."""
-        loop.value = applied(loop, live.functions[0], self.inline, "v")
+        function = live.functions[0]
+        if live.journal is not None:
+            counters = live.statistics.custom
+            function = LiveFunction(JournalledCall(live.journal, function.call, counters))
+        loop.value = applied(loop, function, self.inline, "v")
         if self.inline is None or not self.inline.is_never_none:
             loop.drop_if(f"{loop.value} is None", "no_output")

@@ -22,6 +22,7 @@ from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
 from sage.kernel.time.clock import Clock, system_clock
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.journal import Journal
     from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
     from sage.kernel.operators.inline_expression import InlinedFunction
     from sage.kernel.operators.loop import Loop
@@ -65,6 +66,7 @@ class LiveOperator:
         clock: Processing time, in seconds since the epoch.
         keyed: What its functions remember for each key, on a keyed stream; the deployment sets it.
         is_checkpointed: Whether snapshots will be taken; set before the loop is written.
+        journal: Where its results are journalled; set before it is opened.
     """
 
     def __init__(self, operator: Operator, functions: list[LiveFunction]) -> None:
@@ -75,6 +77,7 @@ class LiveOperator:
         self.clock: Clock = system_clock
         self.keyed: KeyedState | None = None
         self.is_checkpointed = False
+        self.journal: Journal | None = None
 
     def open(self, context: Any) -> None:
         """Attach the context and open every function, in order."""
@@ -152,13 +155,14 @@ class LiveOperator:
         """Make what was written visible; sinks only."""
 
     def close(self) -> None:
-        """Close every function, also when one of them raises; the first error is raised."""
+        """Close every function and the journal, all of them; the first error is raised."""
         first: Exception | None = None
-        for function in self.functions:
-            if function.owner is None:
-                continue
+        closing = [f.owner.close for f in self.functions if f.owner is not None]
+        if self.journal is not None:
+            closing.append(self.journal.close)
+        for close in closing:
             try:
-                function.owner.close()
+                close()
             except Exception as error:
                 first = first or error
         if self.keyed is not None:
@@ -197,6 +201,11 @@ class Operator:
         return ()
 
     @property
+    def is_journalled(self) -> bool:
+        """Whether results of its function are journalled, so that no call is made again."""
+        return False
+
+    @property
     def label(self) -> str:
         """A name for it when the user gave none."""
         return self.specs[0].label if self.specs else self.kind
@@ -204,7 +213,7 @@ class Operator:
     @property
     def note(self) -> str:
         """What people should know about it who look at the plan."""
-        return ""
+        return "results are journalled" if self.is_journalled else ""
 
     def layout_after(self, layout: tuple[str, ...]) -> tuple[str, ...]:
         """Return the riders behind this operator, given those that come in."""

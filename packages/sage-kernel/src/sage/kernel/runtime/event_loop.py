@@ -3,6 +3,10 @@
 The task's thread puts records into a deque and takes outcomes from another; everything between
 happens on the loop, so a worker that has ended a call starts the next one without any thread being
 woken. The task is woken once for all the outcomes that have gathered since it last looked.
+
+Where results are journalled, a record whose result an earlier run has left never comes to the loop.
+Any other result is written on the loop when its call ends, before anything else can happen to it;
+the task makes all that it takes durable at once.
 """
 
 from __future__ import annotations
@@ -12,11 +16,17 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 from sage.kernel.config import RetryPolicy
+from sage.kernel.errors import CheckpointError, StateCodecError
+from sage.kernel.operators.journalled import HITS
 from sage.kernel.operators.map_async import LiveMapAsync
 from sage.kernel.runtime.channel import Batch, Mailbox, Wake
 from sage.kernel.runtime.hosts import Outcome
+
+if TYPE_CHECKING:
+    from sage.kernel.checkpoint.journal import Journal
 
 __all__ = ["AsyncHost", "EventLoop"]
 
@@ -113,9 +123,12 @@ class AsyncHost:
         self._loop = loop
         # A slow call at the head of the order must not idle the others at once.
         self._window = 4 * operator.concurrency if operator.ordered else 2 * operator.concurrency
+        self._live = live
+        self._journal: Journal | None = None
+        self._under_way: dict[int, Outcome] = {}  # the task's own; in the order of the records
         self._pending: deque[tuple[int, Outcome]] = deque()
-        self._decided: deque[tuple[int, Outcome]] = deque()
-        self._out_of_order: dict[int, Outcome] = {}
+        self._decided: deque[int] = deque()
+        self._out_of_order: set[int] = set()
         self._fed = 0
         self._taken = 0
         self._workers = 0
@@ -124,7 +137,10 @@ class AsyncHost:
         self._closed = False
 
     def start(self) -> None:
-        """Nothing: workers start with the first records."""
+        """Look for the journal; workers start with the first records."""
+        self._journal = self._live.journal
+        if self._journal is not None:
+            self._live.statistics.custom.setdefault(HITS, 0)
 
     def room(self) -> int:
         """Return how many records may be fed now."""
@@ -134,24 +150,47 @@ class AsyncHost:
         """Take over records."""
         rows = zip(*batch.riders, strict=True) if batch.riders else [()] * len(batch.values)
         for value, riders in zip(batch.values, rows, strict=True):
-            self._pending.append((self._fed, Outcome(value, riders, mark=batch.trace)))
+            outcome = Outcome(value, riders, mark=batch.trace)
+            self._under_way[self._fed] = outcome
+            if self._journal is None or not self._recall(outcome, self._journal):
+                self._pending.append((self._fed, outcome))
+            else:
+                self._decided.append(self._fed)
+                if not self._woken:
+                    self._woken = True
+                    self._mailbox.put(None, Wake())
             self._fed += 1
-        if self._workers < self._concurrency:  # a full crew needs nobody to tell it
+        if (
+            self._pending and self._workers < self._concurrency
+        ):  # a full crew needs nobody to tell it
             self._loop.call(self._staff)
 
     def take(self) -> list[Outcome]:
-        """Return what is decided; with ``ordered`` only what nothing undecided precedes."""
+        """Return what is decided; with ``ordered`` only what nothing undecided precedes.
+
+        Raises:
+            CheckpointError: if results cannot be journalled.
+        """
         self._woken = False
-        arrived = [self._decided.popleft() for _ in range(len(self._decided))]
-        if not self._ordered:
-            self._taken += len(arrived)
-            return [outcome for _, outcome in arrived]
-        self._out_of_order.update(arrived)
-        ready = []
-        while (outcome := self._out_of_order.pop(self._taken, None)) is not None:
-            ready.append(outcome)
-            self._taken += 1
-        return ready
+        ready = [self._decided.popleft() for _ in range(len(self._decided))]
+        if self._ordered:
+            self._out_of_order.update(ready)
+            ready = []
+            while self._taken + len(ready) in self._out_of_order:
+                ready.append(self._taken + len(ready))
+            self._out_of_order.difference_update(ready)
+        self._taken += len(ready)
+        outcomes = [self._under_way.pop(number) for number in ready]
+        if self._journal is not None:
+            self._journal.sync()
+            self._journal.passed_on(outcome.entry for outcome in outcomes)
+        return outcomes
+
+    def in_flight(self) -> Batch:
+        """Return the records whose outcome was not taken, in their order."""
+        values = [outcome.record for outcome in self._under_way.values()]
+        rows = [outcome.riders for outcome in self._under_way.values()]
+        return Batch(values, tuple(map(list, zip(*rows, strict=True))))
 
     @property
     def busy(self) -> bool:
@@ -188,7 +227,7 @@ class AsyncHost:
                 if self._interval_s:
                     await self._wait_for_turn()
                 await self._decide(outcome)
-                decided.append((number, outcome))
+                decided.append(number)
                 if not self._woken:
                     self._woken = True
                     # At the end of this turn of the loop: what ends together wakes the task once.
@@ -224,8 +263,36 @@ class AsyncHost:
                 await asyncio.sleep(retry.pause_s(outcome.attempts))
                 outcome.attempts += 1
             else:
-                outcome.results = () if result is None else (result,)
+                self._journalled(outcome, result)
                 return
+
+    def _recall(self, outcome: Outcome, journal: Journal) -> bool:
+        """Decide a record whose result is in the journal, or which cannot be journalled."""
+        try:
+            outcome.digest = journal.digest(outcome.record)
+        except StateCodecError as error:
+            outcome.error = error
+            return True
+        recalled = journal.recall(outcome.digest)
+        if recalled is None:
+            return False
+        self._live.statistics.custom[HITS] += 1
+        outcome.entry, result = recalled
+        outcome.results = () if result is None else (result,)
+        return True
+
+    def _journalled(self, outcome: Outcome, result: Any) -> None:
+        """On the loop: keep a result, which must happen as soon as there is one."""
+        if self._journal is not None:
+            try:
+                outcome.entry = self._journal.append(outcome.digest, result)
+            except StateCodecError as error:
+                outcome.error = error  # not to be tried again: the call has been paid for
+                return
+            except CheckpointError:
+                self._closed = True  # `take` says why; until then no more calls are paid for
+                return
+        outcome.results = () if result is None else (result,)
 
     async def _wait_for_turn(self) -> None:
         """Start no more calls a second than allowed: each takes the next free moment."""

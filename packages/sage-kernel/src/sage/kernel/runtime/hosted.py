@@ -15,6 +15,7 @@ from sage.kernel.operators.map_async import LiveMapAsync
 from sage.kernel.runtime.chain import Chain
 from sage.kernel.runtime.channel import Batch, LoopTracker
 from sage.kernel.runtime.hosts import Host, Outcome, Slice
+from sage.kernel.runtime.policies import Naming
 from sage.kernel.runtime.task_clock import TaskClock
 from sage.kernel.runtime.tracing import TracedChain
 from sage.kernel.time.watermark import happening_at
@@ -79,6 +80,10 @@ class HostedHead:
             return None
         return batch.sliced(len(part.values), len(batch.values))
 
+    def in_flight(self) -> Batch:
+        """Return what was fed and has not come back, for a checkpoint."""
+        return self.host.in_flight()
+
     def forwarded(self, watermark: float, left_over: Batch | None) -> float:
         """Return the watermark behind the operator: records under way are not overtaken.
 
@@ -90,7 +95,8 @@ class HostedHead:
 
     def pass_results(self) -> int:
         """Pass on what is decided; return how many records that was about."""
-        outcomes = self.host.take()
+        with Naming(self._node, "taking results"):
+            outcomes = self.host.take()
         if not outcomes:
             return 0
         started = self._clock.working_since = time.monotonic()

@@ -31,6 +31,8 @@ class Outcome:
         error: Why it failed for good, or None.
         attempts: How often the function was called.
         mark: The mark of the batch that it was fed in, if the record is traced.
+        digest: What its record is known by in the journal, if results are journalled.
+        entry: Which entry of the journal holds its result.
     """
 
     record: Any
@@ -39,6 +41,8 @@ class Outcome:
     error: Exception | None = None
     attempts: int = 1
     mark: Mark | None = None
+    digest: bytes = b""
+    entry: bytes = b""
 
     @property
     def decided(self) -> int:
@@ -89,6 +93,12 @@ class Host(Protocol):
     @property
     def busy(self) -> bool:
         """Whether records were fed whose outcome was not taken yet."""
+
+    def in_flight(self) -> Batch:
+        """Return the records that were fed and whose outcome was not taken, in their order.
+
+        They are part of a checkpoint, and are fed again by a run that goes on from it.
+        """
 
     def cut(self) -> bool:
         """Say whether a checkpoint may be taken now; if not, who asks is woken when that changes.
