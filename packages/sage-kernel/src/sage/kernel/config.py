@@ -5,10 +5,13 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from sage.common.errors import ConfigError, Problem
 from sage.common.suggestions import did_you_mean
+
+if TYPE_CHECKING:
+    from sage.kernel.checkpoint.options import FaultTolerance
 
 __all__ = ["EngineConfig", "ErrorAction", "ErrorPolicy", "RetryPolicy", "error_policy"]
 
@@ -120,6 +123,7 @@ class EngineConfig:
             temporary files.
         clock: Processing time for timers and timeouts; None for the system's. A test gives
             `sage.kernel.testing.ManualClock`.
+        fault_tolerance: Checkpoints and recovery, see `FaultTolerance`; None for none.
     """
 
     parallelism: int | Literal["auto"] = 1
@@ -136,6 +140,7 @@ class EngineConfig:
     state_backend: Literal["heap", "disk"] = "heap"
     state_dir: str | None = None
     clock: Callable[[], float] | None = None
+    fault_tolerance: FaultTolerance | None = None
 
     @classmethod
     def of(cls, config: Mapping[str, Any] | None) -> EngineConfig:
@@ -146,12 +151,14 @@ class EngineConfig:
         """
         values = dict(config or {})
         problems = []
-        if "fault_tolerance" in values:
-            # Refused, not ignored: a job that believes itself checkpointed must not run without.
-            values.pop("fault_tolerance")
-            problems.append(
-                Problem("$.fault_tolerance", "checkpoints are not there yet in this version")
-            )
+        if values.get("fault_tolerance") is not None:
+            from sage.kernel.checkpoint.options import FaultTolerance
+
+            try:
+                values["fault_tolerance"] = FaultTolerance.of(values["fault_tolerance"])
+            except ConfigError as error:
+                problems += error.problems
+                del values["fault_tolerance"]
         known = list(cls.__dataclass_fields__)
         for name in [n for n in values if n not in known]:
             problems.append(

@@ -62,11 +62,26 @@ class OperatorStatistics:
         for name, count in custom.items():
             self.custom[name] = self.custom.get(name, 0) + count
 
+    def snapshot(self) -> dict[str, Any]:
+        """Return the counts for a checkpoint; what is pending is given again and counted then."""
+        counts = {name: getattr(self, name) for name in _COUNTS}
+        return {**counts, "custom": dict(self.custom)}
+
+    def restore(self, counts: Mapping[str, Any]) -> None:
+        """Add the counts of a checkpoint."""
+        plain = {name: counts[name] for name in _COUNTS}
+        self.add(plain, counts["custom"])
+
     def timed(self, elapsed_s: float) -> None:
         """Count the time of a sampled record in the operator."""
         if self.latency is None:
             self.latency = Histogram()
         self.latency.add(elapsed_s)
+
+
+_COUNTS = tuple(
+    name for name in OperatorStatistics.__slots__ if name not in ("custom", "latency", "pending")
+)
 
 
 @dataclass(frozen=True)
@@ -94,6 +109,9 @@ class OperatorMetrics:
         latency: Times of sampled records in it, in seconds, or None without ``sample_trace``.
         watermark_s: How far event time has come behind it, in the slowest subtask; None where
             nothing is known of event time (yet).
+        guarantee: Of a sink, how often a record reaches its target when the job fails and goes on:
+            "exactly once", "effectively once (idempotent)", "at least once", or without
+            checkpoints "at most once (no checkpoints)"; None for other operators.
     """
 
     uid: str
@@ -120,6 +138,7 @@ class OperatorMetrics:
     custom: dict[str, int] = field(default_factory=dict)
     latency: Histogram | None = None
     watermark_s: float | None = None
+    guarantee: str | None = None
 
     @property
     def records_in(self) -> int:

@@ -16,6 +16,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.barrier import Barrier
     from sage.kernel.metrics.trace import Mark
 
 __all__ = [
@@ -220,6 +221,7 @@ class Channel:
         self.batches_done = 0
         self.closed = False
         self._credits = threading.Semaphore(credits)
+        self._overdrawn = 0  # batches that came without a credit
         self._mark: WatermarkMark | None = None
         self._batches_at_mark = -1
 
@@ -267,6 +269,19 @@ class Channel:
         self._mark, self._batches_at_mark = WatermarkMark(watermark, idle), self.batches_sent
         self.mailbox.put(self, self._mark)
 
+    def cut(self, barrier: Barrier) -> None:
+        """Pass a barrier on, behind the batches that were sent before; needs no credit."""
+        self.mailbox.put(self, barrier)
+
+    def readmit(self, batch: Batch) -> None:
+        """Count a batch that was under way in a checkpoint as if it had just been sent."""
+        self.sent += len(batch.values)
+        self.batches_sent += 1
+        if not self._credits.acquire(blocking=False):
+            self._overdrawn += 1
+        if self.loop is not None and not self.enters_loop:
+            self.loop.add()
+
     def end(self) -> None:
         """Say that nothing more will come; needs no credit."""
         self.mailbox.put(self, EndOfInput())
@@ -277,7 +292,10 @@ class Channel:
 
     def done_with(self) -> None:
         """Give the credit of a batch back; the receiver calls it when it has worked it off."""
-        self._credits.release()
+        if self._overdrawn:
+            self._overdrawn -= 1
+        else:
+            self._credits.release()
         self.batches_done += 1
         if self.loop is not None and not self.enters_loop:
             self.loop.remove()

@@ -48,6 +48,7 @@ class RuntimeContext:
         parallel_index: Which subtask this is, from 0.
         parallelism: How many there are.
         attempt: How often the job was started again before.
+        checkpoint_mode: "exactly_once" or "at_least_once"; None without checkpoints.
         metrics: Counters of this function.
     """
 
@@ -62,12 +63,14 @@ class RuntimeContext:
         statistics: OperatorStatistics | None = None,
         services: Services | None = None,
         keyed: KeyedState | None = None,
+        checkpoint_mode: str | None = None,
     ) -> None:
         self.name = name
         self.uid = uid
         self.parallel_index = parallel_index
         self.parallelism = parallelism
         self.attempt = attempt
+        self.checkpoint_mode = checkpoint_mode
         self.metrics = FunctionCounters(statistics or OperatorStatistics())
         self._services = services or Services()
         self._keyed = keyed

@@ -12,12 +12,16 @@ import itertools
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from sage.kernel.errors import KeyRefusedError
 from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.runtime.channel import Batch, Channel
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, KeyRouter, refused_key
 from sage.kernel.time.watermark import START_OF_TIME
+
+if TYPE_CHECKING:
+    from sage.kernel.checkpoint.barrier import Barrier
 
 __all__ = ["Columns", "OutputEdge", "Refuse"]
 
@@ -164,6 +168,13 @@ class OutputEdge:
                 if self._told[channel] != state:
                     self._told[channel] = state
                     channel.mark(self.watermark, idle=self.idle)
+
+    def cut(self, barrier: Barrier) -> None:
+        """Send what is left, and a barrier behind it."""
+        self.flush()
+        with self._lock:  # behind what the linger thread has taken
+            for channel in self.channels:
+                channel.cut(barrier)
 
     def end(self) -> None:
         """Send what is left, say how far event time has come, and that nothing more will come."""

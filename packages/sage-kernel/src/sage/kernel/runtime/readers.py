@@ -3,6 +3,10 @@
 All readers answer the same question: ``read(n)`` gives what is there now, at most n records, an
 empty list if nothing is there yet, or None when the source has ended for good. It never blocks for
 long, so that cancel, drain and linger are never stuck in the user's code.
+
+For checkpoints a reader says where it is and goes back there: a sequence to an index, a source
+function to the position that it names itself. What is iterated cannot go back; the build refuses it
+where that would break a promise.
 """
 
 from __future__ import annotations
@@ -14,7 +18,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol
 
-from sage.common.core.functions import SourceFunction
+from sage.common.core.functions import ReplayableSource, SourceFunction
+from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
+from sage.kernel.errors import StateMismatchError
 from sage.kernel.operators.source import LiveSource
 
 __all__ = ["IteratorReader", "PollingReader", "Reader", "SequenceReader", "reader_of"]
@@ -28,6 +34,24 @@ class Reader(Protocol):
 
     def close(self) -> None:
         """Stop reading."""
+
+    def snapshot(self, state: OperatorState) -> None:
+        """Put in where it is: behind the last record that ``read`` has returned."""
+
+    def restore(self, state: RestoredState, operator: str, *, ended: bool) -> None:
+        """Go back there; called before the first ``read``.
+
+        Args:
+            state: What was put in.
+            operator: Name of the source, for errors.
+            ended: Whether it had been read to its end, and will not be read again.
+
+        Raises:
+            StateMismatchError: if it is not the same source any more.
+        """
+
+
+_POSITION = "#position"
 
 
 def reader_of(source: LiveSource, subtask: int, parallelism: int) -> Reader:
@@ -47,16 +71,48 @@ class SequenceReader:
         self._sequence = sequence
         self._next = len(sequence) * subtask // parallelism
         self._end = len(sequence) * (subtask + 1) // parallelism
+        self._later: list[list[int]] = []  # further parts, after the parallelism has changed
 
     def read(self, max_records: int, wait_s: float = 0.0) -> Sequence[Any] | None:
         """Return the next slice."""
-        if self._next >= self._end:
-            return None
+        while self._next >= self._end:
+            if not self._later:
+                return None
+            self._next, self._end = self._later.pop(0)
         start, self._next = self._next, min(self._next + max_records, self._end)
         return self._sequence[start : self._next]
 
     def close(self) -> None:
         """Nothing to stop."""
+
+    def snapshot(self, state: OperatorState) -> None:
+        """Put in which parts are still to be read."""
+        state.put_whole(_POSITION, [len(self._sequence), [self._next, self._end], *self._later])
+
+    def restore(self, state: RestoredState, operator: str, *, ended: bool) -> None:
+        """Read what was still to be read; of all parts a share if the parallelism has changed."""
+        parts: list[list[int]] = []
+        for length, *ranges in state.whole(_POSITION):
+            if length != len(self._sequence):
+                raise StateMismatchError(
+                    f"source {operator!r} had {length} records when the checkpoint was made and "
+                    f"has {len(self._sequence)} now",
+                    operator=operator,
+                    hint="give it the same records, or start over: fresh=True",
+                )
+            parts += ranges
+        if state.is_rescaled:
+            parts = [_share(part, state.subtask, state.parallelism) for part in parts]
+        if parts:
+            (self._next, self._end), *self._later = parts
+
+
+def _share(part: list[int], subtask: int, parallelism: int) -> list[int]:
+    start, length = part[0], max(0, part[1] - part[0])
+    return [
+        start + length * subtask // parallelism,
+        start + length * (subtask + 1) // parallelism,
+    ]
 
 
 class PollingReader:
@@ -66,6 +122,7 @@ class PollingReader:
     LONGEST_REST_S = 0.001
 
     def __init__(self, source: SourceFunction[Any]) -> None:
+        self._source = source
         self._read = source.read
         self._idle = 0
 
@@ -83,6 +140,20 @@ class PollingReader:
 
     def close(self) -> None:
         """The function is closed by its operator."""
+
+    def snapshot(self, state: OperatorState) -> None:
+        """Put in the position that the function names, if it can go back to one."""
+        if isinstance(self._source, ReplayableSource):
+            state.put_whole(_POSITION, [self._source.snapshot_position()])
+
+    def restore(self, state: RestoredState, operator: str, *, ended: bool) -> None:
+        """Have the function seek its position."""
+        positions = state.whole(_POSITION)
+        if ended or not positions or not isinstance(self._source, ReplayableSource):
+            return
+        if state.is_rescaled:
+            raise state.refuse_rescale(operator, "each of its subtasks has a position of its own")
+        self._source.seek(positions[0][0])
 
 
 class IteratorReader:
@@ -136,6 +207,12 @@ class IteratorReader:
         """Let the thread go when the user's code gives it back."""
         self._closed = True
         self._room.set()
+
+    def snapshot(self, state: OperatorState) -> None:
+        """Nothing: it cannot be read again."""
+
+    def restore(self, state: RestoredState, operator: str, *, ended: bool) -> None:
+        """Nothing: it is read from where the user's code begins."""
 
     def _pull(self) -> None:
         try:

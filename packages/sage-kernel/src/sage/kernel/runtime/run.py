@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sage.kernel.config import EngineConfig
 from sage.kernel.graph.job_graph import JobGraph
@@ -12,7 +12,10 @@ from sage.kernel.runtime.dead_letters import DeadLetters
 from sage.kernel.runtime.run_state import RunState
 from sage.kernel.runtime.services import ServiceFactory
 
-__all__ = ["Run", "Runtime"]
+if TYPE_CHECKING:
+    from sage.kernel.checkpoint.coordinator import CheckpointStatistics
+
+__all__ = ["CheckpointedRun", "Run", "Runtime"]
 
 
 class Run(Protocol):
@@ -60,6 +63,24 @@ class Run(Protocol):
 
     def edge_metrics(self) -> list[EdgeMetrics]:
         """Return the counts of every channel."""
+
+
+class CheckpointedRun(Run, Protocol):
+    """A run that makes checkpoints."""
+
+    @property
+    def checkpoints(self) -> CheckpointStatistics:
+        """How they went."""
+
+    def stop_with_checkpoint(self) -> None:
+        """Let sources read no further, and end when what they read is safe."""
+
+    def savepoint(self, path: str | None, timeout_s: float | None = None) -> str:
+        """Make a checkpoint that is kept; return where it is.
+
+        Raises:
+            CheckpointError: if it cannot be completed.
+        """
 
 
 class Runtime(Protocol):

@@ -16,6 +16,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import JobFailedError
@@ -44,6 +45,9 @@ from sage.kernel.runtime.task_clock import TaskClock
 from sage.kernel.runtime.tracing import TracedChain
 from sage.kernel.time.clock import DrivenClock, system_clock
 from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME, InputWatermarks
+
+if TYPE_CHECKING:
+    from sage.kernel.runtime.task_checkpoints import TaskCheckpoints
 
 __all__ = ["Task"]
 
@@ -89,12 +93,16 @@ class Task:
         self.inputs = inputs
         self.clock = TaskClock()
         self._services = services
+        options = config.fault_tolerance
+        self._checkpoint_mode = options.checkpoint_mode if options is not None else None
         self._batch_size = config.batch_size
         self._linger_s = config.linger_ms / 1000
-        self._hosted: HostedHead | None = None
+        self.checkpoints: TaskCheckpoints | None = None  # set by the run, if it makes any
+        self.reader: Reader | None = None
+        self.hosted: HostedHead | None = None
         if host is not None:
             send = functools.partial(self._pass_on, at_once=True)
-            self._hosted = HostedHead(host, chain, self.clock, loop, send)
+            self.hosted = HostedHead(host, chain, self.clock, loop, send)
         self._loop: LoopMember | None = None
         if loop is not None and mailbox is not None:
             inside = [n for n in chain.nodes if n.transformation.loop == vertex.head.loop]
@@ -103,29 +111,34 @@ class Task:
         self._now = config.clock or system_clock
         # Nobody needs to wait for a time that somebody sets: who sets it wakes the task.
         self._is_driven = isinstance(self._now, DrivenClock)
-        self._watermarks: InputWatermarks | None = None
+        self.watermarks: InputWatermarks | None = None
         if chain.follows_time:
             outer = [c for c in inputs if not c.feeds_back]
-            self._watermarks = InputWatermarks(outer)
+            self.watermarks = InputWatermarks(outer)
         self._waiting_for = sum(not channel.feeds_back for channel in inputs)
         self._left_over: Batch | None = None  # of a batch that a host had no room for
-        self._held_back: deque[tuple[Channel, Batch | WatermarkMark]] = deque()
+        self.held_back: deque[tuple[Channel, Batch | WatermarkMark]] = deque()
         self._size = 1
         self._tracing: TracedChain | None = None
         self._sampler: Sampler | None = None
         self._draining = threading.Event()
-        self._closed = False
+        self.closed = False
 
     @property
     def nodes(self) -> list[Node]:
         """All its operators, the source first."""
         return [self.source, *self.chain.nodes] if self.source else self.chain.nodes
 
+    @property
+    def label(self) -> str:
+        """Its name among the tasks of the job."""
+        return f"{self.vertex.head.uid}-{self.subtask}"
+
     def trace_with(self, tracer: Tracer) -> None:
         """Follow the records that the tracer picks; called before the task runs."""
         self._tracing = TracedChain(self.chain, self.subtask, tracer)
-        if self._hosted is not None:
-            self._hosted.tracing = self._tracing
+        if self.hosted is not None:
+            self.hosted.tracing = self._tracing
         if self.source is not None:
             self._sampler = tracer.sampler(self.source.transformation.uid, self.subtask)
 
@@ -135,7 +148,9 @@ class Task:
 
     def close(self) -> None:
         """Give up: the job is being cancelled."""
-        self._closed = True
+        self.closed = True
+        if self.checkpoints is not None:
+            self.checkpoints.wake()
         if self.mailbox is not None:
             self.mailbox.close()
         for edge in self.chain.edges:
@@ -153,25 +168,42 @@ class Task:
         failed: BaseException | None = None
         unwatch = self._watch_clock()
         try:
-            self._open(opened)
-            if self._hosted is not None:
-                self._hosted.host.start()
-            if self.source is None:
-                self._serve_mailbox()
+            if self.source is not None:
+                assert isinstance(self.source.live, LiveSource)
+                self.reader = reader_of(self.source.live, self.subtask, self.vertex.parallelism)
+            if self.checkpoints is not None and self.checkpoints.is_finished:
+                self._open(opened, self.checkpoints.unsettled)
+                self.checkpoints.restore()
             else:
-                self._read_source(self.source)
-            self.chain.finish()
-            self.chain.flush_sinks()
+                self._open(opened, self.nodes)
+                self._work_to_the_end()
             for edge in self.chain.edges:
                 edge.end()
+            if self.checkpoints is not None:
+                self.checkpoints.finish()
         except BaseException as error:
             failed = error
             raise
         finally:
             unwatch()
-            if self._hosted is not None:
-                self._hosted.host.close()
+            if self.hosted is not None:
+                self.hosted.host.close()
             self._close(opened, failed)
+
+    def _work_to_the_end(self) -> None:
+        if self.hosted is not None:
+            self.hosted.host.start()
+        if self.checkpoints is not None:
+            self.checkpoints.restore()
+            if self._loop is not None:
+                self._loop.count_held()
+            self._let_time_go_on()
+        if self.source is None:
+            self._serve_mailbox()
+        else:
+            self._read_source(self.source)
+        self.chain.finish()
+        self.chain.flush_sinks()
 
     def _watch_clock(self) -> Callable[[], None]:
         """Be woken when a clock that is driven by hand moves."""
@@ -180,8 +212,8 @@ class Task:
             return lambda: None
         return self._now.watch(lambda: mailbox.put(None, Wake()))
 
-    def _open(self, opened: list[Node]) -> None:
-        for node in self.nodes:
+    def _open(self, opened: list[Node], nodes: Sequence[Node]) -> None:
+        for node in nodes:
             opened.append(node)
             context = RuntimeContext(
                 name=node.transformation.name,
@@ -191,6 +223,8 @@ class Task:
                 statistics=node.statistics,
                 services=self._services,
                 keyed=node.live.keyed,
+                attempt=self.checkpoints.attempt if self.checkpoints is not None else 0,
+                checkpoint_mode=self._checkpoint_mode,
             )
             self._guarded(node, "open()", functools.partial(node.live.open, context))
 
@@ -217,12 +251,16 @@ class Task:
     # Reading a source.
 
     def _read_source(self, node: Node) -> None:
-        assert isinstance(node.live, LiveSource)
-        reader = reader_of(node.live, self.subtask, self.vertex.parallelism)
+        reader = self.reader
+        assert reader is not None
         try:
             while not self._draining.is_set():
-                if self._closed:
+                if self.closed:
                     raise ChannelClosed
+                if self.checkpoints is not None:
+                    self.checkpoints.look()
+                    if self.checkpoints.stops:
+                        self.checkpoints.wait_for_stop()
                 if not self._read_once(node, reader):
                     return
         finally:
@@ -263,9 +301,11 @@ class Task:
         while self._waiting_for or not self._all_worked_off():
             self._receive(self.mailbox.get(0) or self._rest())
             self._take_results()
+            if self.checkpoints is not None:
+                self._receive_all(self.checkpoints.look())
             self._admit()
             if self._loop is not None:
-                self._loop.let_go(channel for channel, _ in self._held_back)
+                self._loop.let_go(channel for channel, _ in self.held_back)
             self._tick()
             self._pass_on(at_once=self.mailbox.empty)
 
@@ -274,40 +314,49 @@ class Task:
         channel, item = got or (None, None)
         if channel is None:
             return
+        if self.checkpoints is not None:
+            taken, freed = self.checkpoints.takes(channel, item)
+            self._receive_all(freed)
+            if taken:
+                return
         if isinstance(item, (Batch, WatermarkMark)):
-            self._held_back.append((channel, item))
+            self.held_back.append((channel, item))
         elif isinstance(item, EndOfInput):
             self._waiting_for -= not channel.feeds_back
-            if self._watermarks is not None and not channel.feeds_back:
-                self._held_back.append((channel, END_MARK))
+            if self.watermarks is not None and not channel.feeds_back:
+                self.held_back.append((channel, END_MARK))
             if self._loop is not None:
                 self._loop.input_ended(channel)
 
+    def _receive_all(self, items: Sequence[tuple[Channel, object]]) -> None:
+        for item in items:
+            self._receive(item)
+
     def _all_worked_off(self) -> bool:
-        if self._held_back or (self._hosted is not None and not self._hosted.may_end):
+        if self.held_back or (self.hosted is not None and not self.hosted.may_end):
             return False
         return self._loop is None or self._loop.may_end
 
     def _admit(self) -> None:
         """Work off what has arrived, as far as there is room for it."""
-        for _ in range(len(self._held_back)):
-            channel, batch = self._held_back.popleft()
+        for _ in range(len(self.held_back)):
+            channel, batch = self.held_back.popleft()
             if isinstance(batch, WatermarkMark):
                 self._take_mark(channel, batch)
                 continue
             if self._loop is not None and not self._loop.admits(channel):
-                self._held_back.append((channel, batch))
+                self.held_back.append((channel, batch))
                 continue
             rest = None
             batch = self._with_watermarks(channel, batch)
-            if self._hosted is not None:
-                rest = self._hosted.feed(batch)
+            if self.hosted is not None:
+                rest = self.hosted.feed(batch)
             else:
                 self._work(batch, channel.input_index)
             channel.took(len(batch.values) - (len(rest.values) if rest is not None else 0))
             self._left_over = rest
             if rest is not None:
-                self._held_back.appendleft((channel, rest))
+                self.held_back.appendleft((channel, rest))
                 return
             self._let_time_go_on()
             self._settle()  # what came of it counts in a loop before it stops counting
@@ -317,25 +366,25 @@ class Task:
 
     def _with_watermarks(self, channel: Channel, batch: Batch) -> Batch:
         """Return a batch with the watermarks of all inputs beside its records, not its own."""
-        if self._watermarks is None or batch is self._left_over:
+        if self.watermarks is None or batch is self._left_over:
             return batch
         layout = self.chain.root.layouts[channel.input_index]
         if "watermark" not in layout or channel.feeds_back:
             return batch
         at = layout.index("watermark")
         riders = list(batch.riders)
-        riders[at] = self._watermarks.beside(channel, riders[at])
+        riders[at] = self.watermarks.beside(channel, riders[at])
         return batch._replace(riders=tuple(riders))
 
     def _take_mark(self, channel: Channel, mark: WatermarkMark) -> None:
-        assert self._watermarks is not None
+        assert self.watermarks is not None
         mark.taken = True
         if mark is END_MARK:
-            self._watermarks.end(channel)
+            self.watermarks.end(channel)
         else:
-            self._watermarks.advance(channel, mark.watermark)
+            self.watermarks.advance(channel, mark.watermark)
             if mark.idle:
-                self._watermarks.idle(channel)
+                self.watermarks.idle(channel)
         self._let_time_go_on()
 
     def _let_time_go_on(self) -> None:
@@ -343,19 +392,19 @@ class Task:
         if not self.chain.follows_time:
             return
         low, idle = START_OF_TIME, False
-        if self._watermarks is not None and self.inputs:
-            low, idle = self._watermarks.low, self._watermarks.all_idle
-        if self._hosted is not None:
-            low = self._hosted.forwarded(low, self._left_over)
-            idle = idle and self._left_over is None and not self._hosted.has_records
+        if self.watermarks is not None and self.inputs:
+            low, idle = self.watermarks.low, self.watermarks.all_idle
+        if self.hosted is not None:
+            low = self.hosted.forwarded(low, self._left_over)
+            idle = idle and self._left_over is None and not self.hosted.has_records
         started = time.monotonic()
         self.chain.advance(low, idle=idle)
         self.clock.busy_s += time.monotonic() - started
 
     def _take_results(self) -> None:
-        if self._hosted is None:
+        if self.hosted is None:
             return
-        decided = self._hosted.pass_results()
+        decided = self.hosted.pass_results()
         if decided:
             self._let_time_go_on()
         if decided and self._loop is not None:
@@ -385,7 +434,7 @@ class Task:
         total = len(batch.values)
         start = 0
         while start < total:
-            if self._closed:
+            if self.closed:
                 raise ChannelClosed
             size = self._size
             piece = batch if start == 0 and total <= size else batch.sliced(start, start + size)
@@ -417,7 +466,7 @@ class Task:
 
     def _work_traced(self, batch: Batch, input_index: int) -> None:
         assert self._tracing is not None
-        if self._closed:
+        if self.closed:
             raise ChannelClosed
         self._pass_on(at_once=True)  # what came before stays before
         started, blocked_s = time.monotonic(), self._blocked_s()

@@ -122,6 +122,18 @@ class InputWatermarks:
         self._of[which] = max(self._of[which], column[-1])
         return combined
 
+    def snapshot(self) -> list[float]:
+        """Return how far each input has come, in their order, and behind them all together."""
+        return [*self._of.values(), self.low]
+
+    def restore(self, *snapshots: list[float]) -> None:
+        """Go on where a snapshot was taken; of several, or of other inputs, the lowest counts."""
+        *of_inputs, low = min(snapshots, key=lambda snapshot: snapshot[-1])
+        if len(snapshots) > 1 or len(of_inputs) != len(self._of):
+            of_inputs = [low] * len(self._of)
+        self._of = dict(zip(self._of, of_inputs, strict=True))
+        self.low = low
+
     def _renewed(self) -> float:
         # With all ended, the end of time comes with the task's end.
         active = [self._of[i] for i in self._active()]

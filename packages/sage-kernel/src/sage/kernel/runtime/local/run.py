@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import JobFailedError
@@ -27,6 +27,11 @@ from sage.kernel.runtime.task import Task
 from sage.kernel.runtime.task_metrics import edge_metrics_of, metrics_of
 from sage.kernel.runtime.wiring import LocalWiring, Wiring
 
+if TYPE_CHECKING:
+    from sage.kernel.checkpoint.coordinator import CheckpointStatistics
+    from sage.kernel.runtime.local.checkpoints import LocalCheckpoints
+    from sage.kernel.runtime.recovery import Beginning
+
 __all__ = ["LocalRun"]
 
 
@@ -39,6 +44,7 @@ class LocalRun:
         services: The job's services.
         wiring: Makes the channels; None if all tasks are in this process.
         only: Vertex and subtask of the only task to run here; None runs all.
+        beginning: Where checkpoints are made, and what the run begins with; None without any.
     """
 
     def __init__(
@@ -49,6 +55,7 @@ class LocalRun:
         *,
         wiring: Wiring | None = None,
         only: tuple[int, int] | None = None,
+        beginning: Beginning | None = None,
     ) -> None:
         self.graph = graph
         self.state = RunState.CREATED
@@ -78,6 +85,13 @@ class LocalRun:
             else [deployment.task(graph.vertices[only[0]], only[1])]
         )
         self._open_tasks = len(self.tasks)
+        self._checkpoints: LocalCheckpoints | None = None
+        if beginning is not None:
+            from sage.kernel.runtime.local.checkpoints import LocalCheckpoints
+
+            self._checkpoints = LocalCheckpoints(
+                beginning, self.tasks, stop=self._stop, fail=self._fail
+            )
         # A trace is followed by reference, so only where all tasks share a process.
         self.tracer: Tracer | None = None
         if config.sample_trace and only is None:
@@ -128,6 +142,22 @@ class LocalRun:
                 self.state = RunState.CANCELLED
         self._close_tasks()
 
+    @property
+    def checkpoints(self) -> CheckpointStatistics:
+        """How checkpoints went."""
+        assert self._checkpoints is not None
+        return self._checkpoints.coordinator.statistics
+
+    def stop_with_checkpoint(self) -> None:
+        """Let sources read no further, and end when what they read is safe."""
+        assert self._checkpoints is not None
+        self._checkpoints.coordinator.stop_with_checkpoint()
+
+    def savepoint(self, path: str | None, timeout_s: float | None = None) -> str:
+        """Make a checkpoint that is kept; return where it is."""
+        assert self._checkpoints is not None
+        return self._checkpoints.coordinator.savepoint(path, timeout_s)
+
     def subtask_metrics(self) -> list[OperatorMetrics]:
         """Return the counts of every operator in every subtask."""
         return [metrics for task in self.tasks for metrics in metrics_of(task)]
@@ -139,6 +169,8 @@ class LocalRun:
     def _begin(self) -> None:
         self.state = RunState.RUNNING
         self.started_at = time.time()
+        if self._checkpoints is not None:
+            self._checkpoints.start()
 
     def _host(self, task: Task) -> None:
         try:
@@ -159,11 +191,23 @@ class LocalRun:
                 self.error = error
         self._close_tasks()
 
+    def _stop(self) -> None:
+        """End where a checkpoint stands."""
+        with self._lock:
+            if self.state is RunState.RUNNING:
+                self.state = RunState.FINISHED
+        self._close_tasks()
+
     def _task_ended(self) -> None:
         with self._lock:
             self._open_tasks -= 1
             if self._open_tasks:
                 return
+        if self._checkpoints is not None:
+            if self.state is RunState.RUNNING:
+                self._checkpoints.coordinator.wait_for_end()
+            self._checkpoints.close()
+        with self._lock:
             if self.state is RunState.RUNNING:
                 self.state = RunState.FINISHED
             self.ended_at = time.time()
