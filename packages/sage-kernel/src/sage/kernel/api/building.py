@@ -158,6 +158,12 @@ class PlanBuilder:
                 counts_rounds=bool(self._open_loops),
             )
         )
+        if operator.is_journalled and self.config.fault_tolerance is None:
+            raise GraphError(
+                f"{name!r} ({operator.kind}) is to journal its results, but the environment takes "
+                f"no checkpoints, and so there would be no recovery to use them",
+                hint="config={'fault_tolerance': {'checkpoint_dir': ...}}, or leave journal out",
+            )
         self._transformations.append(transformation)
         return DataStream(cast("Environment", self), self._transformations[-1].uid)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypeGuard, TypeVar, overload
 
 from sage.common.core import functions as fn
@@ -54,23 +55,44 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
         function: Callable[[T], Awaitable[U | None]] | fn.AsyncMapFunction[T, U],
         *,
         executor: Literal["async"],
+        journal: bool = False,
         **options: Any,
     ) -> DataStream[U]: ...
     @overload
     def map(
-        self, function: type[fn.MapFunction[Any, U]], *args: Any, **options: Any
+        self,
+        function: type[fn.MapFunction[Any, U]],
+        *args: Any,
+        journal: bool = False,
+        **options: Any,
     ) -> DataStream[U]: ...
     @overload
     def map(
-        self, function: fn.MapFunction[T, U] | Callable[[T], U | None], **options: Any
+        self,
+        function: fn.MapFunction[T, U] | Callable[[T], U | None],
+        *,
+        journal: bool = False,
+        **options: Any,
     ) -> DataStream[U]: ...
     @overload
-    def map(self, function: type, *args: Any, **options: Any) -> DataStream[Any]: ...
-    def map(self, function: Any, *args: Any, **options: Any) -> DataStream[Any]:
+    def map(
+        self, function: type, *args: Any, journal: bool = False, **options: Any
+    ) -> DataStream[Any]: ...
+    def map(
+        self, function: Any, *args: Any, journal: bool = False, **options: Any
+    ) -> DataStream[Any]:
         """Replace each record by what the function returns; None means no output.
 
         With ``executor="async"`` it takes an async function, and is ``map_async`` with its
         defaults.
+
+        Args:
+            function: A `MapFunction` (class or instance) or a callable.
+            args: Config, if ``function`` is a class.
+            journal: Whether results are written down, each before it goes on, so that a recovery
+                does not call again; for functions that call a model. Records and results must then
+                be of types that can be stored, and the environment must take checkpoints.
+            options: See the class.
 
         Example:
             >>> from sage.kernel import LocalEnvironment
@@ -79,12 +101,14 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
 
         Raises:
             FunctionError: if the function is no map function.
+            GraphError: if results are to be journalled and there are no checkpoints.
         """
         if options.get("executor") == "async":
             common, kwargs = split_options(options)
             spec = FunctionSpec(shapes.MAP_ON_EVENT_LOOP, function, args, kwargs)
-            return self._then(MapAsyncOperator(spec), common)
-        return self._apply(shapes.MAP, MapOperator, function, args, options)
+            return self._then(MapAsyncOperator(spec, journal=journal), common)
+        operator = partial(MapOperator, journal=journal)
+        return self._apply(shapes.MAP, operator, function, args, options)
 
     @overload
     def filter(self, function: Callable[[T], TypeGuard[U]], **options: Any) -> DataStream[U]: ...
@@ -115,18 +139,34 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
 
     @overload
     def flat_map(
-        self, function: type[fn.FlatMapFunction[Any, U]], *args: Any, **options: Any
+        self,
+        function: type[fn.FlatMapFunction[Any, U]],
+        *args: Any,
+        journal: bool = False,
+        **options: Any,
     ) -> DataStream[U]: ...
     @overload
     def flat_map(
         self,
         function: fn.FlatMapFunction[T, U] | Callable[[T], Iterable[U] | None],
+        *,
+        journal: bool = False,
         **options: Any,
     ) -> DataStream[U]: ...
     @overload
-    def flat_map(self, function: type, *args: Any, **options: Any) -> DataStream[Any]: ...
-    def flat_map(self, function: Any, *args: Any, **options: Any) -> DataStream[Any]:
+    def flat_map(
+        self, function: type, *args: Any, journal: bool = False, **options: Any
+    ) -> DataStream[Any]: ...
+    def flat_map(
+        self, function: Any, *args: Any, journal: bool = False, **options: Any
+    ) -> DataStream[Any]:
         """Replace each record by the items that the function returns or yields.
+
+        Args:
+            function: A `FlatMapFunction` (class or instance) or a callable.
+            args: Config, if ``function`` is a class.
+            journal: As for `map`; all items of a record are then there before the first goes on.
+            options: See the class.
 
         Example:
             >>> from sage.kernel import LocalEnvironment
@@ -135,8 +175,10 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
 
         Raises:
             FunctionError: if the function is no flat-map function.
+            GraphError: if results are to be journalled and there are no checkpoints.
         """
-        return self._apply(shapes.FLAT_MAP, FlatMapOperator, function, args, options)
+        operator = partial(FlatMapOperator, journal=journal)
+        return self._apply(shapes.FLAT_MAP, operator, function, args, options)
 
     flatmap = flat_map
 
@@ -150,6 +192,7 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
         timeout_s: float | None = None,
         retries: int | RetryPolicy = 0,
         rate_per_s: float | None = None,
+        journal: bool = False,
         **options: Any,
     ) -> DataStream[U]: ...
     @overload
@@ -162,6 +205,7 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
         timeout_s: float | None = None,
         retries: int | RetryPolicy = 0,
         rate_per_s: float | None = None,
+        journal: bool = False,
         **options: Any,
     ) -> DataStream[U]: ...
     def map_async(
@@ -173,6 +217,7 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
         timeout_s: float | None = None,
         retries: int | RetryPolicy = 0,
         rate_per_s: float | None = None,
+        journal: bool = False,
         **options: Any,
     ) -> DataStream[Any]:
         """Await an async function for many records at a time; see `operators.map_async`.
@@ -185,6 +230,9 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
             timeout_s: Longest time for one call; a call that exceeds it has failed.
             retries: Further calls after one that failed, or a whole policy.
             rate_per_s: Most calls started a second, in each subtask.
+            journal: Whether results are written down, each before it goes on, so that a recovery
+                makes no call again that had ended. Records and results must then be of types that
+                can be stored, and the environment must take checkpoints.
             options: See the class.
 
         Example:
@@ -197,13 +245,14 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
 
         Raises:
             FunctionError: if the function is not async.
-            GraphError: if ``executor`` is another than ``async``.
+            GraphError: if ``executor`` is another than ``async``, or results are to be journalled
+                and there are no checkpoints.
         """
         common, kwargs = split_options(options)
         if retries:
             common["on_error"] = _with_retries(common.get("on_error"), retries)
         spec = FunctionSpec(shapes.MAP_ASYNC, function, args, kwargs)
-        operator = MapAsyncOperator(spec, concurrency, ordered, timeout_s, rate_per_s)
+        operator = MapAsyncOperator(spec, concurrency, ordered, timeout_s, rate_per_s, journal)
         return self._then(operator, common)
 
     @overload

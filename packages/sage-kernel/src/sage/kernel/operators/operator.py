@@ -17,6 +17,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from sage.common.errors import StateError
 from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.operators.function_spec import FunctionSpec, LiveFunction
 from sage.kernel.time.clock import Clock, system_clock
@@ -85,6 +86,14 @@ class LiveOperator:
             if function.owner is not None:
                 function.owner.attach(context)
                 function.owner.open(context)
+        if self.journal is not None and self.keyed is not None and self.keyed.schemas:
+            raise StateError(
+                f"operator {self.operator.label!r} journals its results and keeps keyed state: a "
+                f"result from the journal stands for a call that is not made, and the state would "
+                f"miss it",
+                hint="keep the state in an operator before or behind it",
+                state=self.keyed.schemas[0].name,
+            )
 
     @property
     def held(self) -> int:

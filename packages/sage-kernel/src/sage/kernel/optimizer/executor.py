@@ -33,6 +33,11 @@ def check_executor(transformation: Transformation) -> Transformation:
             f"{', '.join(_IN_PROCESS)} can",
             hint="compute in a map with executor='process', and let the rest read its results",
         )
+    if transformation.executor == "process" and transformation.operator.is_journalled:
+        raise GraphError(
+            f"{transformation.name!r} ({kind}) cannot journal its results with executor='process'",
+            hint="journal what waits for others, compute in processes: two operators",
+        )
     return transformation
 
 
