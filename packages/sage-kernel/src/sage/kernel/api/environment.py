@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
 
 from sage.kernel.api.datastream import DataStream
@@ -20,6 +21,7 @@ from sage.kernel.errors import GraphError
 from sage.kernel.graph.stream_graph import StreamGraph
 from sage.kernel.graph.transformation import AUTO, Transformation
 from sage.kernel.operators.function_spec import SINK, FunctionSpec
+from sage.kernel.operators.guarantee import guarantees_of
 from sage.kernel.operators.sink import SinkOperator
 from sage.kernel.operators.source import SourceOperator
 
@@ -139,7 +141,7 @@ class Environment(NamedSources):
         """
         from sage.kernel.graph.explain import Plan
 
-        return Plan(self._optimized(self.graph()))
+        return Plan(self._optimized(self.graph()), self._checkpoint_mode)
 
     def submit(self, autostop: bool = False) -> Job:
         """Start the pipeline and return at once.
@@ -244,7 +246,8 @@ class Environment(NamedSources):
 
         queue = RequestQueue()
         job = self._job_of(
-            served(self.graph(), stream.edge(0) if stream is not None else None, queue)
+            served(self.graph(), stream.edge(0) if stream is not None else None, queue),
+            survives=False,
         )
         keep_alive(job, bounded=False)
         job.start()
@@ -298,8 +301,8 @@ class Environment(NamedSources):
         self._job = job
         return job
 
-    def _execute(self, graph: StreamGraph) -> JobResult:
-        job = self._job_of(graph)
+    def _execute(self, graph: StreamGraph, *, survives: bool = True) -> JobResult:
+        job = self._job_of(graph, survives=survives)
         with stopping_on_interrupt(job):
             job.start(in_this_thread=True)
             try:
@@ -309,9 +312,23 @@ class Environment(NamedSources):
         self._measured = result.metrics
         return result
 
-    def _job_of(self, graph: StreamGraph) -> Job:
-        run = self._runtime.run(self._optimized(graph), self.config, dict(self._services))
-        return Job(self.name, run, self._job_of)
+    def _job_of(self, graph: StreamGraph, *, survives: bool = True) -> Job:
+        """Return a job; one that gives its records to this process has nothing to survive."""
+        config = self.config if survives else replace(self.config, fault_tolerance=None)
+        if config.fault_tolerance is not None:
+            from sage.kernel.optimizer.validation import validate_for_checkpoints
+
+            validate_for_checkpoints(graph, config.fault_tolerance)
+        planned = self._optimized(graph)
+        run = self._runtime.run(planned, config, dict(self._services))
+        guarantees = guarantees_of(planned.stream_graph, self._checkpoint_mode)
+        again = functools.partial(self._job_of, survives=False)
+        return Job(self.name, run, again, guarantees)
+
+    @property
+    def _checkpoint_mode(self) -> str | None:
+        tolerance = self.config.fault_tolerance
+        return tolerance.checkpoint_mode if tolerance is not None else None
 
     def _optimized(self, graph: StreamGraph) -> JobGraph:
         # Optimizer and runtime are imported when something runs: building needs neither.
@@ -339,7 +356,10 @@ class Environment(NamedSources):
         return LocalRuntime()
 
     def collect(self, stream: Stream[T]) -> list[T]:
-        """Run what a stream needs and return its records; the same as ``stream.collect()``."""
+        """Run what a stream needs and return its records; the same as ``stream.collect()``.
+
+        The records are this process's, so no checkpoints are made of it, whatever the config says.
+        """
         records: list[T] = []
         part = self.graph().upstream_of({stream.uid})
         sink = Transformation(
@@ -348,7 +368,7 @@ class Environment(NamedSources):
             operator=SinkOperator(FunctionSpec(SINK, self._runtime.sink_into(records))),
             inputs=(stream.edge(0),),
         )
-        self._execute(part.replaced((*part.transformations, sink)))
+        self._execute(part.replaced((*part.transformations, sink)), survives=False)
         return records
 
 

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import functools
 import logging
+import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from sage.kernel.api.lifetime import forget_job
-from sage.kernel.errors import JobCancelledError, JobError, JobTimeoutError
+from sage.kernel.errors import CheckpointError, JobCancelledError, JobError, JobTimeoutError
 from sage.kernel.metrics.snapshot import JobMetrics, rated, summed
 from sage.kernel.runtime.run_state import RunState
 
@@ -27,6 +28,10 @@ __all__ = ["Job", "JobResult"]
 
 # How long the end of a job waits for an alert to be delivered; a webhook may take ten seconds.
 _LAST_ALERT_S = 12.0
+
+# How long a signal may go unnoticed in a wait for the end. One that comes after a waiting thread
+# has looked for signals and before it sleeps, or that another thread receives, does not wake it.
+_NOTICE_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -52,11 +57,16 @@ class Job:
     """A submitted pipeline."""
 
     def __init__(
-        self, name: str, run: Run, job_of: Callable[[StreamGraph], Job] | None = None
+        self,
+        name: str,
+        run: Run,
+        job_of: Callable[[StreamGraph], Job] | None = None,
+        guarantees: Mapping[str, str] | None = None,
     ) -> None:
         self.name = name
         self._run = run
         self._job_of = job_of
+        self._guarantees = guarantees or {}
         self._metrics_before: JobMetrics | None = None
         self._has_warned = False
         self._watches: list[threading.Thread] = []
@@ -96,7 +106,11 @@ class Job:
         Args:
             timeout: Longest wait in seconds.
         """
-        return self._run.join(timeout)
+        deadline = math.inf if timeout is None else time.monotonic() + timeout
+        while not self._run.join(max(0.0, min(9e9, deadline - time.monotonic()))):
+            if time.monotonic() >= deadline:
+                return False
+        return True
 
     def wait(self, timeout: float | None = None) -> JobResult:
         """Wait for the end of the job.
@@ -136,12 +150,38 @@ class Job:
         return JobResult(self.name, self.status, metrics.elapsed_s, metrics, traces)
 
     def drain(self) -> None:
-        """Let the sources end now; what was read is still worked off."""
+        """Let the sources end now; what was read is still worked off.
+
+        With checkpoints the job stops at one instead, and goes on there when it is run again.
+        """
         self._run.drain()
 
     def cancel(self) -> None:
         """Stop at once: user functions that are being called return, nothing more is called."""
         self._run.cancel()
+
+    def savepoint(self, path: str | None = None, timeout: float | None = None) -> str:
+        """Make a checkpoint that is kept until somebody deletes it, and return where it is.
+
+        Another job, or a later version of this one, goes on from it with
+        ``fault_tolerance={"restore_from": path}``.
+
+        Args:
+            path: An empty folder or an fsspec URL; None for one beside the checkpoints.
+            timeout: Longest wait in seconds; None waits as long as the checkpoint may take.
+
+        Raises:
+            CheckpointError: if the job does not run or makes no checkpoints, or it fails.
+        """
+        from sage.kernel.runtime.recovery import RecoveringRun
+
+        run = self._run
+        if not isinstance(run, RecoveringRun):
+            raise CheckpointError(
+                f"job {self.name!r} makes no checkpoints",
+                hint='config={"fault_tolerance": {"checkpoint_dir": "..."}}',
+            )
+        return run.savepoint(path, timeout)
 
     def dead_letters(self) -> Iterator[DeadLetter]:
         """Yield the records that were set aside so far."""
@@ -201,7 +241,7 @@ class Job:
         run, tracer = self._run, self._tracer
         ended = run.ended_at or time.time()
         elapsed_s = ended - run.started_at if run.started_at else 0.0
-        subtasks = rated(run.subtask_metrics(), elapsed_s, before)
+        subtasks = rated(run.subtask_metrics(), elapsed_s, before, self._guarantees)
         return JobMetrics(
             job=self.name,
             status=self.status,

@@ -81,6 +81,14 @@ class SourceOperator(Operator):
         return bool(getattr(self.given, "bounded", True))
 
     @property
+    def replayable(self) -> bool:
+        """Whether it can be read again from where a checkpoint was made."""
+        shape = self._shape
+        if shape is None:
+            return isinstance(self.given, Sequence)
+        return all(hasattr(self.given, name) for name in ("snapshot_position", "seek"))
+
+    @property
     def _shape(self) -> FunctionShape | None:
         cls = self.given if inspect.isclass(self.given) else type(self.given)
         if issubclass(cls, SourceFunction):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import TYPE_CHECKING
 
 from sage.common.errors import Problem
 from sage.kernel.errors import GraphError
@@ -14,8 +15,12 @@ from sage.kernel.operators.gather import GatherOperator
 from sage.kernel.operators.iterate import FutureOperator, LoopHeadOperator
 from sage.kernel.operators.join import JoinOperator
 from sage.kernel.operators.map_batches import MapBatchesOperator
+from sage.kernel.operators.source import SourceOperator
 
-__all__ = ["validate"]
+if TYPE_CHECKING:
+    from sage.kernel.checkpoint.options import FaultTolerance
+
+__all__ = ["validate", "validate_for_checkpoints"]
 
 
 def validate(graph: StreamGraph) -> StreamGraph:
@@ -49,6 +54,32 @@ def validate(graph: StreamGraph) -> StreamGraph:
     if problems:
         raise GraphError(f"the pipeline {graph.name!r} cannot run", problems=problems)
     return graph
+
+
+def validate_for_checkpoints(graph: StreamGraph, options: FaultTolerance) -> None:
+    """Raise if a plan cannot keep what checkpoints promise.
+
+    Raises:
+        GraphError: naming each source that cannot be read again.
+    """
+    if not options.is_exact or options.allow_non_replayable:
+        return
+    problems = [
+        Problem(
+            t.name,
+            "cannot be read again from where a checkpoint was made: use a sequence, or a "
+            "SourceFunction with snapshot_position() and seek(position)",
+        )
+        for t in graph
+        if isinstance(t.operator, SourceOperator) and not t.operator.replayable
+    ]
+    if problems:
+        raise GraphError(
+            f"the pipeline {graph.name!r} cannot keep checkpoint_mode 'exactly_once'",
+            problems=problems,
+            hint="allow_non_replayable=True accepts that records are lost or seen twice "
+            "at such sources",
+        )
 
 
 def _time_problems(event_time: EventTime, transformation: Transformation) -> list[Problem]:

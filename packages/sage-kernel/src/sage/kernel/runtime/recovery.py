@@ -130,6 +130,10 @@ class RecoveringRun:
         return self._done.wait(timeout_s)
 
     def drain(self) -> None:
+        """The same as `stop_with_checkpoint`."""
+        self.stop_with_checkpoint()
+
+    def stop_with_checkpoint(self) -> None:
         """Stop where a checkpoint can go on: read no further, and end when it is complete."""
         self._over.set()
         run = self._run
@@ -160,7 +164,7 @@ class RecoveringRun:
         return run.savepoint(path, timeout_s)
 
     def subtask_metrics(self) -> list[OperatorMetrics]:
-        """Return the counts of every operator in every subtask, those of the checkpoint included."""
+        """Return the counts of every operator in every subtask, with those of the checkpoint."""
         return self._run.subtask_metrics() if self._run is not None else []
 
     def edge_metrics(self) -> list[EdgeMetrics]:

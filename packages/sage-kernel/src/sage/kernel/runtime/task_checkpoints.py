@@ -171,7 +171,7 @@ class TaskCheckpoints:
         first_of: dict[str, Channel] = {}
         for channel in task.inputs:
             first_of.setdefault(_input_name(channel), channel)
-        if task.subtask == 0:
+        if task.subtask == 0 or not state.is_rescaled:
             for counts in state.whole(RECEIVED):
                 for name, received in counts.items():
                     if (counted := first_of.get(name)) is not None:
