@@ -191,10 +191,11 @@ class Task:
             self._close(opened, failed)
 
     def _work_to_the_end(self) -> None:
-        if self.hosted is not None:
-            self.hosted.host.start()
         if self.checkpoints is not None:
             self.checkpoints.restore()
+        if self.hosted is not None:
+            self.hosted.host.start()  # with what its function had
+        if self.checkpoints is not None:
             if self._loop is not None:
                 self._loop.count_held()
             self._let_time_go_on()
