@@ -1,11 +1,15 @@
-"""How batches are divided for their way between processes."""
+"""How batches are divided for their way between processes, and what an actor takes from others."""
 
 from __future__ import annotations
 
 import threading
 
+from sage.kernel.checkpoint.barrier import Barrier
 from sage.kernel.runtime.channel import Batch
-from sage.kernel.runtime.ray.wiring import pieces
+from sage.kernel.runtime.ray.wiring import ActorWiring, pieces
+from sage.kernel.runtime.wiring import Link
+
+LINK = Link((0, 0), (1, 0), 0, 2, ("a", "b"))
 
 
 def test_a_batch_of_small_records_is_one_piece() -> None:
@@ -31,3 +35,24 @@ def test_what_cannot_be_measured_is_not_divided() -> None:
     """Whether it can be sent is told when it is."""
     batch = Batch([threading.Lock()] * 3)
     assert list(pieces(batch)) == [batch]
+
+
+def test_a_barrier_comes_behind_its_batches_and_needs_no_credit() -> None:
+    """A mailbox that is full takes a barrier, in its place."""
+    wiring = ActorWiring("now")
+    channel = wiring.incoming(LINK)
+    assert wiring.deliver("now", LINK.key, [1, 2], ())
+    assert not channel.has_credit
+    assert wiring.deliver("now", LINK.key, Barrier(7, "there"), ())
+    mailbox = wiring.mailbox(LINK.receiver)
+    got = [mailbox.get(0), mailbox.get(0)]
+    assert got == [(channel, Batch([1, 2])), (channel, Barrier(7, "there"))]
+
+
+def test_who_belongs_to_another_run_is_refused() -> None:
+    """A sender that was stopped and goes on in a later run of the actor puts nothing in."""
+    wiring = ActorWiring("now")
+    wiring.incoming(LINK)
+    for said in ([1], Barrier(7, "there"), None):
+        assert not wiring.deliver("before", LINK.key, said, ())
+    assert wiring.mailbox(LINK.receiver).empty

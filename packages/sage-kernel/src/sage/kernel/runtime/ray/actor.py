@@ -16,6 +16,7 @@ from typing import Any
 
 from ray import cloudpickle
 
+from sage.kernel.checkpoint.barrier import Barrier
 from sage.kernel.metrics.fates import OperatorMetrics
 from sage.kernel.runtime.dead_letters import DeadLetter
 from sage.kernel.runtime.local.run import LocalRun
@@ -63,16 +64,16 @@ class TaskActor:
     """One subtask, in a process of its own."""
 
     def __init__(self) -> None:
-        self._wiring = ActorWiring()
+        self._wiring = ActorWiring("")
         self._run: LocalRun | None = None
         self._where = ""
 
     def ping(self) -> None:
         """Answer."""
 
-    def build(self, shipped: bytes, vertex: int, subtask: int) -> bytes | None:
-        """Make the task; return why it cannot be made, packed, or None."""
-        self._wiring = ActorWiring()
+    def build(self, run: str, shipped: bytes, vertex: int, subtask: int) -> bytes | None:
+        """Make the task of a run; return why it cannot be made, packed, or None."""
+        self._wiring = ActorWiring(run)
         try:
             shipment: Shipment = cloudpickle.loads(shipped)
             self._where = f"in the actor of {shipment.graph.vertices[vertex].name!r} [{subtask}]"
@@ -94,13 +95,14 @@ class TaskActor:
 
     def deliver(
         self,
+        run: str,
         key: LinkKey,
-        values: list[Any] | None,
+        values: list[Any] | Barrier | None,
         riders: Any,
         mark: tuple[float, bool] | None = None,
     ) -> bool:
-        """Take a batch, a watermark or the end of an input from another actor."""
-        return self._wiring.deliver(key, values, riders, mark)
+        """Take a batch, a barrier, a watermark or the end of an input from another actor."""
+        return self._wiring.deliver(run, key, values, riders, mark)
 
     def fetch(self, uid: str) -> tuple[list[Any], bool]:
         """Return records that a sink sends home, and whether they are the last."""

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -84,6 +85,7 @@ class RayRun:
         self.started_at: float | None = None
         self.ended_at: float | None = None
         self.actors: dict[Subtask, Any] = {}
+        self._name = uuid.uuid4().hex
         self._shipments = shipments(graph, config, services)
         self._config = config
         self._cluster = cluster
@@ -175,7 +177,7 @@ class RayRun:
                 at = (vertex.id, subtask)
                 self.actors[at] = take_actor(vertex)
                 building = self.actors[at].build.options(concurrency_group="control")
-                built[building.remote(shipped[vertex.id], vertex.id, subtask)] = at
+                built[building.remote(self._name, shipped[vertex.id], vertex.id, subtask)] = at
         self._await_built(built)
         self._start_all()
 

@@ -10,10 +10,16 @@ All calls of one sender are executed in their order, by one thread of the receiv
 input comes after its last batch. That thread waits for nothing but the receiver's own task, which
 takes batches in order of arrival, whatever input they belong to: so one full input cannot block
 another for good.
+
+Marks, barriers and ends go the same way, behind the batches that were sent before, and need no
+credit. Every call names the run that it belongs to. An actor serves one run after the other, and a
+sender of an earlier one that was stopped and goes on is refused: nothing that it says can be taken
+for what its replacement says.
 """
 
 from __future__ import annotations
 
+import functools
 import pickle
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -22,6 +28,7 @@ from typing import Any, NamedTuple
 import ray
 from ray.exceptions import GetTimeoutError, RayActorError, RayError
 
+from sage.kernel.checkpoint.barrier import Barrier
 from sage.kernel.errors import JobFailedError
 from sage.kernel.runtime.channel import Batch, Channel, ChannelClosed, Mailbox
 from sage.kernel.runtime.wiring import Link, LinkKey
@@ -51,9 +58,10 @@ class RemoteChannel(Channel):
         self._unreturned: deque[Any] = deque()
         self._deliver: Any = None
 
-    def connect(self, peers: Mapping[tuple[int, int], Any]) -> None:
-        """Learn which actor the receiver is."""
-        self._deliver = peers[self._link.receiver].deliver.remote
+    def connect(self, run: str, peers: Mapping[tuple[int, int], Any]) -> None:
+        """Learn which actor the receiver is, and which run this is."""
+        deliver = peers[self._link.receiver].deliver.remote
+        self._deliver = functools.partial(deliver, run, self._link.key)
 
     def send(self, batch: Batch, watermark: float | None = None) -> None:
         """Push a batch, waiting for a credit; one of large records goes in pieces.
@@ -76,7 +84,7 @@ class RemoteChannel(Channel):
         if self.closed:
             raise ChannelClosed
         try:
-            returned = self._deliver(self._link.key, batch.values, batch.riders, mark)
+            returned = self._deliver(batch.values, batch.riders, mark)
         except RayActorError as error:
             raise ChannelClosed from error
         except Exception as error:
@@ -97,7 +105,14 @@ class RemoteChannel(Channel):
         if self.closed:
             raise ChannelClosed
         _ = self.has_credit  # takes note of calls that have returned
-        self._unreturned.append(self._deliver(self._link.key, [], (), (watermark, idle)))
+        self._unreturned.append(self._deliver([], (), (watermark, idle)))
+
+    def cut(self, barrier: Barrier) -> None:
+        """Pass a barrier on, behind the batches that were sent before."""
+        if self.closed:
+            raise ChannelClosed
+        _ = self.has_credit
+        self._unreturned.append(self._deliver(barrier, ()))
 
     def end(self) -> None:
         """Say that nothing more will come, and wait until every batch was accepted.
@@ -108,7 +123,7 @@ class RemoteChannel(Channel):
         """
         if self.closed:
             raise ChannelClosed
-        self._unreturned.append(self._deliver(self._link.key, None, ()))
+        self._unreturned.append(self._deliver(None, ()))
         while self._unreturned:
             self._await_return()
 
@@ -138,9 +153,14 @@ class RemoteChannel(Channel):
 
 
 class ActorWiring:
-    """The ends of the links of one subtask."""
+    """The ends of the links of one subtask.
 
-    def __init__(self) -> None:
+    Args:
+        run: Which run this is.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
         self._mailbox = Mailbox()
         self._incoming: dict[LinkKey, Channel] = {}
         self._outgoing: dict[LinkKey, RemoteChannel] = {}
@@ -162,20 +182,29 @@ class ActorWiring:
     def connect(self, peers: Mapping[tuple[int, int], Any]) -> None:
         """Learn which actor each receiver is."""
         for channel in self._outgoing.values():
-            channel.connect(peers)
+            channel.connect(self._run, peers)
 
     def deliver(
         self,
+        run: str,
         key: LinkKey,
-        values: list[Any] | None,
+        values: list[Any] | Barrier | None,
         riders: tuple[list[Any], ...],
         mark: tuple[float, bool] | None = None,
     ) -> bool:
-        """Put a batch, a mark or the end of an input into the mailbox; say if it was accepted."""
+        """Put a batch, a barrier, a mark or the end of an input into the mailbox.
+
+        Returns:
+            Whether it was accepted; not if it comes from another run, or nothing is any more.
+        """
+        if run != self._run:
+            return False
         channel = self._incoming[key]
         try:
             if values is None:
                 channel.end()
+            elif isinstance(values, Barrier):
+                channel.cut(values)
             elif values:
                 channel.send(Batch(values, riders))
             if mark is not None:
