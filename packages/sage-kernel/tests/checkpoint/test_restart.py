@@ -70,7 +70,7 @@ def test_an_unknown_strategy_is_refused(kind: Any) -> None:
 def test_what_is_no_mapping_is_refused() -> None:
     """A bare name is no strategy: the message shows what was expected."""
     with pytest.raises(ConfigError, match="expected a mapping with 'strategy', or None, got 'fix"):
-        RestartStrategy.of("fixed")  # type: ignore[arg-type]
+        RestartStrategy.of("fixed")
 
 
 @pytest.mark.parametrize("value", [True, "1", float("nan"), float("inf"), None])

@@ -122,10 +122,23 @@ print("not reached")
     assert "KeyboardInterrupt" in err
 
 
+# A thread that only receives signals: the main thread is not woken when one comes. The same befalls
+# a main thread whose signal comes just before it falls asleep.
+SIGNALS_ELSEWHERE = """
+import signal
+def receive():
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    threading.Event().wait()
+signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+threading.Thread(target=receive, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("before", ["", SIGNALS_ELSEWHERE], ids=["main", "elsewhere"])
 @pytest.mark.parametrize("tasks", [1, 2])
-def test_the_second_ctrl_c_stops_at_once(tmp_path: Path, tasks: int) -> None:
-    """Where draining would take for ever, a second SIGINT ends the process."""
-    body = f"""
+def test_the_second_ctrl_c_stops_at_once(tmp_path: Path, tasks: int, before: str) -> None:
+    """Where draining would take for ever, a second SIGINT ends the process, asleep or not."""
+    body = f"""{before}
 class Stuck(SinkFunction):
     def write(self, record):
         print("stuck", flush=True)

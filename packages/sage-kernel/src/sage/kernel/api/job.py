@@ -107,7 +107,7 @@ class Job:
             timeout: Longest wait in seconds.
         """
         deadline = math.inf if timeout is None else time.monotonic() + timeout
-        while not self._run.join(max(0.0, min(9e9, deadline - time.monotonic()))):
+        while not self._run.join(max(0.0, min(_NOTICE_S, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
                 return False
         return True

@@ -62,9 +62,7 @@ class RestartStrategy(ABC):
         """Return the memory of a job that has not failed yet."""
 
     @classmethod
-    def of(
-        cls, config: RestartStrategy | Mapping[str, Any] | None, path: str = "$.restart"
-    ) -> RestartStrategy | None:
+    def of(cls, config: Any, path: str = "$.restart") -> RestartStrategy | None:
         """Return the strategy that a config means, or None for none.
 
         Args:
