@@ -36,6 +36,7 @@ def test_all_problems_are_told_at_once() -> None:
         ("max_dead_letters", [0, "all"]),
         ("execution_mode", ["cloud", None]),
         ("ray", [3, "auto"]),
+        ("worker_timeout_s", [0, -1, float("nan"), "soon", True]),
     ],
 )
 def test_wrong_values_are_refused(name: str, values: list[Any]) -> None:

@@ -123,6 +123,9 @@ class EngineConfig:
             temporary files.
         clock: Processing time for timers and timeouts; None for the system's. A test gives
             `sage.kernel.testing.ManualClock`.
+        worker_timeout_s: Seconds without a sign of life after which a worker process or an actor is
+            killed, and the job fails or is started again; None waits for ever. Longer than any call
+            that holds the interpreter's lock, in an extension module say.
         fault_tolerance: Checkpoints and recovery, see `FaultTolerance`; None for none.
     """
 
@@ -140,6 +143,7 @@ class EngineConfig:
     state_backend: Literal["heap", "disk"] = "heap"
     state_dir: str | None = None
     clock: Callable[[], float] | None = None
+    worker_timeout_s: float | None = 120.0
     fault_tolerance: FaultTolerance | None = None
 
     @classmethod
@@ -195,6 +199,11 @@ def _milliseconds(value: Any) -> str | None:
     return None if fits else "expected finite milliseconds, 0 or more"
 
 
+def _seconds(value: Any) -> str | None:
+    fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value < 1e9
+    return None if fits or value is None else "expected finite seconds above 0, or none"
+
+
 def _share(value: Any) -> str | None:
     fits = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
     return None if fits else "expected a share from 0 to 1"
@@ -208,6 +217,7 @@ _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "max_traces": _whole,
     "sample_trace": _share,
     "linger_ms": _milliseconds,
+    "worker_timeout_s": _seconds,
     "inline": lambda v: None if isinstance(v, bool) else "expected true or false",
     "execution_mode": lambda v: (
         None if v in ("local", "distributed") else "expected 'local' or 'distributed'"

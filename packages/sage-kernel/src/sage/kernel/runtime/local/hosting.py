@@ -37,8 +37,13 @@ class LocalHosts:
             # cloudpickle takes 20 ms to import, which a pipeline without workers saves.
             from sage.kernel.runtime.process.host import ProcessHost
 
+            config = self._config
             return ProcessHost(
-                chain, mailbox, self._config.linger_ms / 1000, self._config.batch_size
+                chain,
+                mailbox,
+                config.linger_ms / 1000,
+                config.batch_size,
+                config.worker_timeout_s,
             )
         if isinstance(live, LiveMapAsync):
             # asyncio takes 20 ms to import, which a pipeline without async functions saves.

@@ -92,6 +92,7 @@ class ProcessHost:
             context.parallel_index,
             context.parallelism,
             context.attempt,
+            context.checkpoint_mode,
             self._linger_s,
             bool(self._layout),
             self._live.is_checkpointed and self._live.keeps_state,

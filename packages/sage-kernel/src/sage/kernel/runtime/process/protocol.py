@@ -118,6 +118,7 @@ class Setup(NamedTuple):
         parallel_index: Which subtask this is.
         parallelism: How many there are.
         attempt: How often the job was started again before.
+        checkpoint_mode: "exactly_once" or "at_least_once"; None without checkpoints.
         linger_s: Longest wait of a result for company.
         with_rows: Whether results are to name the record they came of.
         keeps_state: Whether the functions' own state is to be told at the end of the input.
@@ -130,6 +131,7 @@ class Setup(NamedTuple):
     parallel_index: int
     parallelism: int
     attempt: int
+    checkpoint_mode: str | None
     linger_s: float
     with_rows: bool
     keeps_state: bool = False

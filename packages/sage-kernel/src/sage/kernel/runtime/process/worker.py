@@ -122,6 +122,7 @@ class _Work:
             parallel_index=setup.parallel_index,
             parallelism=setup.parallelism,
             attempt=setup.attempt,
+            checkpoint_mode=setup.checkpoint_mode,
             statistics=node.statistics,
             services=_services(travelling.services),
         )
