@@ -156,11 +156,16 @@ class Ownership:
         )
 
     def release(self) -> None:
-        """Say that this run has ended, so that the next one need not wait."""
+        """Say that this run has ended, so that the next one need not wait.
+
+        Raises:
+            CheckpointError: if that cannot be written; the lock is free all the same.
+        """
         if self.record.is_released:
             return
         try:
-            self._write(replace(self.record, is_released=True))
+            with contextlib.suppress(FencedError):  # the next one is there already
+                self._write(replace(self.record, is_released=True))
         finally:
             if self._lock is not None:
                 os.close(self._lock)
@@ -168,8 +173,12 @@ class Ownership:
 
     def _write(self, record: OwnerRecord) -> None:
         path = _record_path(self._folder, record.epoch)
-        with explained("write the owner record", path):
-            self._files.publish(path, msgspec.json.encode(record), _STEP)
+        try:
+            with explained("write the owner record", path):
+                self._files.publish(path, msgspec.json.encode(record), _STEP)
+        except CheckpointError:
+            self.check()  # a successor clears away what the runs before it have left
+            raise
         self.record = record
 
 

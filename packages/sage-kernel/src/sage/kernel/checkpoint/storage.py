@@ -149,9 +149,11 @@ class CheckpointStorage:
         """
         path = f"{self.path}/{manifest.folder}"
         check()
-        with explained("write the manifest in", path):
-            self.files.publish(f"{path}/{MANIFEST}", manifest.to_bytes(), "storage.manifest")
-        check()  # not ours any more: its successor may go on from an older one, so keep all of them
+        try:
+            with explained("write the manifest in", path):
+                self.files.publish(f"{path}/{MANIFEST}", manifest.to_bytes(), "storage.manifest")
+        finally:  # whoever has taken over meanwhile goes on from an older one: nothing may follow
+            check()
         self._known[manifest.folder] = manifest
 
     def newest_valid(self, lineage: Lineage | None = None) -> Found:
@@ -277,7 +279,7 @@ def state_file_name(head: str, subtask: int) -> str:
 def safe_name(name: str) -> str:
     """Return a name that every filesystem takes; different for different names."""
     safe = re.sub(r"[^A-Za-z0-9_-]", "_", name)[:80]
-    if safe == name:
+    if safe and safe == name:
         return safe
     return f"{safe}.{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
