@@ -8,6 +8,7 @@ from typing import Any
 
 from sage.kernel.graph.job_graph import JobGraph
 from sage.kernel.graph.transformation import Edge, Partitioning, Transformation
+from sage.kernel.operators.guarantee import guarantee_of
 
 __all__ = ["Plan"]
 
@@ -22,9 +23,16 @@ _SIGNS = {
 
 @dataclass(frozen=True)
 class Plan:
-    """The physical plan of a pipeline, which names its logical operators."""
+    """The physical plan of a pipeline, which names its logical operators.
+
+    Args:
+        job_graph: The pipeline.
+        checkpoint_mode: The mode of its checkpoints, from which follows what its sinks guarantee;
+            None without checkpoints.
+    """
 
     job_graph: JobGraph
+    checkpoint_mode: str | None = None
 
     def __str__(self) -> str:
         tasks = sum(v.parallelism for v in self.job_graph.vertices)
@@ -32,7 +40,8 @@ class Plan:
         for vertex in self.job_graph.vertices:
             times = f" ×{vertex.parallelism}" if vertex.parallelism > 1 else ""
             lines.append(f"[{vertex.id}] {vertex.name}{times}{self._inputs(vertex.head)}")
-            lines += [f"    {t.name}: {_note(t)}" for t in vertex.transformations if _note(t)]
+            notes = [(t.name, self._note(t)) for t in vertex.transformations]
+            lines += [f"    {name}: {note}" for name, note in notes if note]
         return "\n".join(lines)
 
     def to_json(self) -> str:
@@ -50,7 +59,8 @@ class Plan:
                     "name": t.name,
                     "kind": t.operator.kind,
                     "parallelism": t.parallelism,
-                    "note": _note(t),
+                    "note": self._note(t),
+                    "guarantee": guarantee_of(t.operator, self.checkpoint_mode),
                     "task": self.job_graph.vertex_of(t.uid).id,
                 }
                 for t in graph
@@ -68,7 +78,7 @@ class Plan:
         for vertex in self.job_graph.vertices:
             times = f" ×{vertex.parallelism}" if vertex.parallelism > 1 else ""
             lines.append(f'  subgraph t{vertex.id}["task {vertex.id}{times}"]')
-            lines += [f'    {ids[t.uid]}["{_boxed(t)}"]' for t in vertex.transformations]
+            lines += [f'    {ids[t.uid]}["{self._boxed(t)}"]' for t in vertex.transformations]
             lines.append("  end")
         for edge, to in self.job_graph.stream_graph.edges():
             sign = "" if self._inside(edge, to) else f"|{_SIGNS[edge.partitioning]}|"
@@ -85,16 +95,19 @@ class Plan:
         parts = [f"{graph[e.upstream].name} ({_SIGNS[e.partitioning]})" for e in head.inputs]
         return f"  ← {', '.join(parts)}"
 
+    def _boxed(self, transformation: Transformation) -> str:
+        """A name, and under it what people should know."""
+        note = self._note(transformation)
+        return _escaped(transformation.name) + (f"<br/>{_escaped(note)}" if note else "")
 
-def _boxed(transformation: Transformation) -> str:
-    """A name, and under it what people should know."""
-    note = _note(transformation)
-    return _escaped(transformation.name) + (f"<br/>{_escaped(note)}" if note else "")
-
-
-def _note(transformation: Transformation) -> str:
-    """What the operator has to say of itself, and why the optimizer chose what it chose."""
-    return "; ".join(note for note in (transformation.operator.note, transformation.note) if note)
+    def _note(self, transformation: Transformation) -> str:
+        """What the operator has to say of itself, and why the optimizer chose what it chose."""
+        notes = [transformation.operator.note, transformation.note]
+        # Without checkpoints all sinks are alike, and nobody has asked.
+        if self.checkpoint_mode is not None:
+            guarantee = guarantee_of(transformation.operator, self.checkpoint_mode)
+            notes.append(f"written {guarantee}" if guarantee is not None else "")
+        return "; ".join(note for note in notes if note)
 
 
 def _escaped(name: str) -> str:

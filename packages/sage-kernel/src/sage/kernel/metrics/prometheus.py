@@ -154,6 +154,7 @@ def _of_operators(metrics: JobMetrics) -> Iterator[Metric]:
             watermark.add_metric(at, operator.watermark_s)
     if watermark.samples:
         yield watermark
+    yield from _guarantees(metrics)
     latency = HistogramMetricFamily(
         "sage_operator_latency_seconds",
         "Time of sampled records in the operator.",
@@ -164,6 +165,20 @@ def _of_operators(metrics: JobMetrics) -> Iterator[Metric]:
             _add_histogram(latency, at, operator.latency)
     if latency.samples:
         yield latency
+
+
+def _guarantees(metrics: JobMetrics) -> Iterator[Metric]:
+    """What each sink promises: text, and so a label of a number that is always 1."""
+    family = GaugeMetricFamily(
+        "sage_sink_guarantee_info",
+        "How often a record reaches the target of a sink when the job fails and goes on.",
+        labels=["job", "operator", "guarantee"],
+    )
+    for operator, name in _named(metrics.operators):
+        if operator.guarantee is not None:
+            family.add_metric([metrics.job, name, operator.guarantee], 1)
+    if family.samples:
+        yield family
 
 
 def _of_edges(metrics: JobMetrics) -> Iterator[Metric]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 from sage.kernel.metrics.fates import OperatorMetrics, OperatorStatistics
@@ -237,19 +238,24 @@ def _sum(group: list[OperatorMetrics]) -> OperatorMetrics:
         custom=custom,
         latency=Histogram.sum(latencies) if latencies else None,
         watermark_s=min(watermarks) if len(watermarks) == len(group) else None,
+        guarantee=first.guarantee,
         **totals,
     )
 
 
 def rated(
-    subtasks: list[OperatorMetrics], elapsed_s: float, before: JobMetrics | None
+    subtasks: list[OperatorMetrics],
+    elapsed_s: float,
+    before: JobMetrics | None,
+    guarantees: Mapping[str, str] = MappingProxyType({}),
 ) -> list[OperatorMetrics]:
-    """Add the rates, and the time that they are of, to the metrics of subtasks.
+    """Add the rates, the time that they are of, and what sinks guarantee, to those of subtasks.
 
     Args:
         subtasks: Their counts now.
         elapsed_s: Time since the start of the job.
         before: The metrics that were asked for last, or None.
+        guarantees: What each sink guarantees, by its uid.
     """
     since_s = elapsed_s - (before.elapsed_s if before is not None else 0.0)
     earlier = {(m.uid, m.subtask): m.received for m in before.subtasks} if before else {}
@@ -257,6 +263,7 @@ def rated(
         replace(
             metrics,
             lifetime_s=elapsed_s,
+            guarantee=guarantees.get(metrics.uid),
             rate_per_s=_per_second(metrics.received, elapsed_s),
             recent_rate_per_s=_per_second(
                 metrics.received - earlier.get((metrics.uid, metrics.subtask), 0), since_s
