@@ -7,6 +7,7 @@ tasks have acknowledged. A savepoint is a checkpoint of which a copy is put wher
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -47,6 +48,8 @@ class StoredLedger:
         job: Name of the job.
         operators: What the job consists of.
         tasks: Its tasks.
+        restored: Number of the checkpoint that the run begins with, 0 for none.
+        retain: How many complete checkpoints are kept.
     """
 
     def __init__(
@@ -56,6 +59,9 @@ class StoredLedger:
         job: str,
         operators: Sequence[OperatorEntry],
         tasks: Mapping[TaskName, PlannedTask],
+        *,
+        restored: int = 0,
+        retain: int = 3,
     ) -> None:
         self._storage = storage
         self._owner = owner
@@ -63,6 +69,12 @@ class StoredLedger:
         self._operators = tuple(operators)
         self._tasks = tasks
         self._folders: dict[int, str] = {}
+        self._kept = deque([restored], maxlen=retain)
+
+    @property
+    def oldest_kept(self) -> int:
+        """Number of the oldest checkpoint that a run may still go on from, 0 for the beginning."""
+        return self._kept[0]
 
     @property
     def highest_begun(self) -> int:
@@ -96,6 +108,7 @@ class StoredLedger:
         reached("manifest.before")
         self._storage.complete(manifest, self._owner.check)
         reached("manifest.after")
+        self._kept.append(pending.checkpoint)
         if pending.kind == "savepoint":
             name = f"sp-{pending.checkpoint:08d}-e{self._owner.epoch:04d}"
             path = pending.path or f"{self._storage.path}/savepoints/{name}"

@@ -10,6 +10,7 @@ attempt begins with is written down before its first record.
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -17,12 +18,13 @@ from dataclasses import dataclass
 
 from sage.kernel.checkpoint.coordinator import CheckpointStatistics
 from sage.kernel.checkpoint.filesystem import filesystem_of
+from sage.kernel.checkpoint.journal import JournalFolder
 from sage.kernel.checkpoint.ledger import PlannedTask, StoredLedger
 from sage.kernel.checkpoint.manifest import OperatorEntry
 from sage.kernel.checkpoint.options import FaultTolerance
 from sage.kernel.checkpoint.ownership import Ownership
 from sage.kernel.checkpoint.steps import reached
-from sage.kernel.checkpoint.storage import CheckpointStorage
+from sage.kernel.checkpoint.storage import CheckpointStorage, safe_name
 from sage.kernel.checkpoint.stored_checkpoint import StoredCheckpoint, load
 from sage.kernel.errors import CheckpointError, FencedError, JobCancelledError, StateMismatchError
 from sage.kernel.graph.job_graph import JobGraph
@@ -47,11 +49,13 @@ class Beginning:
         options: When checkpoints are made.
         restoration: The state of the tasks.
         ledger: Where complete checkpoints are written down.
+        journals: Where results are journalled.
     """
 
     options: FaultTolerance
     restoration: Restoration
     ledger: StoredLedger
+    journals: JournalFolder
 
 
 class RecoveringRun:
@@ -203,8 +207,42 @@ class RecoveringRun:
         self._storage.remove_leftovers(self._owner.epoch)
         restoration = Restoration(files, stored, self._owner.highest_begun, self._count)
         restoration.check_fit(self.graph, allow_dropped_state=self._options.allow_dropped_state)
+        journals = self._journals(number if is_own else 0)
+        if fresh:
+            journals.clear()
         self._count += 1
-        return self._attempt(Beginning(self._options, restoration, self._ledger()))
+        ledger = self._ledger(restoration.checkpoint)
+        return self._attempt(Beginning(self._options, restoration, ledger, journals))
+
+    def _say_where(self, stored: StoredCheckpoint) -> None:
+        """Tell where the job goes on; on the error stream, where the output is not."""
+        name, manifest = self.graph.stream_graph.name, stored.manifest
+        told = f"job {name!r} goes on at checkpoint {manifest.checkpoint}"
+        if manifest.kind == "final":
+            told = (
+                f"job {name!r} has been run to its end (checkpoint {manifest.checkpoint}), nothing "
+                f"is done again; fresh=True starts over"
+            )
+        print(f"sage: {told} ({stored.path})", file=sys.stderr)
+
+    def _journals(self, from_checkpoint: int) -> JournalFolder:
+        assert self._storage is not None
+        assert self._owner is not None
+        folder = self._options.journal_dir
+        if folder is not None:
+            folder = f"{folder}/{safe_name(self.graph.stream_graph.name)}"
+        elif self._storage.files.is_local:
+            folder = f"{self._storage.path}/journal"
+        elif journalled := [t.name for t in self.graph.stream_graph if t.operator.is_journalled]:
+            raise CheckpointError(
+                f"operator {journalled[0]!r} journals its results, and a journal cannot be kept "
+                f"in {self._options.checkpoint_dir!r}",
+                hint="give fault_tolerance a journal_dir, a folder on this machine",
+            )
+        else:
+            folder = ""  # nothing is ever written there
+        epoch = (self._owner.epoch << 20) + self._count
+        return JournalFolder(folder, epoch=epoch, from_checkpoint=from_checkpoint)
 
     def _newest(self) -> StoredCheckpoint | None:
         assert self._storage is not None and self._owner is not None
@@ -212,15 +250,10 @@ class RecoveringRun:
         for passed_over in found.passed_over:
             _logger.warning("passing over %s: %s", passed_over.path, passed_over.reason)
         if found.checkpoint is not None:
-            manifest = found.checkpoint.manifest
-            how = "had ended" if manifest.kind == "final" else "goes on"
-            _logger.info(
-                "job %r %s at checkpoint %d (%s)",
-                self.graph.stream_graph.name, how, manifest.checkpoint, found.checkpoint.path,
-            )  # fmt: skip
+            self._say_where(found.checkpoint)
         return found.checkpoint
 
-    def _ledger(self) -> StoredLedger:
+    def _ledger(self, restored: int) -> StoredLedger:
         assert self._storage is not None and self._owner is not None
         operators = [
             OperatorEntry(t.uid, t.name, t.operator.kind, t.parallelism)

@@ -22,6 +22,7 @@ from sage.kernel.checkpoint.messages import Committed, Finished, Message, TaskNa
 from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
 from sage.kernel.checkpoint.steps import reached
 from sage.kernel.errors import JobFailedError
+from sage.kernel.operators.journalled import journal_of
 from sage.kernel.runtime.alignment import Alignment, Item
 from sage.kernel.runtime.channel import Batch, Channel, ChannelClosed, EndOfInput, Wake
 from sage.kernel.runtime.in_flight import InFlight
@@ -32,9 +33,10 @@ from sage.kernel.runtime.transactions import SinkTransactions
 from sage.kernel.state.codec import StateCodec
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.journal import JournalFolder
     from sage.kernel.runtime.task import Task
 
-__all__ = ["COUNTS", "TaskCheckpoints"]
+__all__ = ["COUNTS", "TaskCheckpoints", "give_journals"]
 
 COUNTS = "#counts"
 PREPARED = "#prepared"
@@ -261,6 +263,11 @@ class TaskCheckpoints:
         task = self._task
         barrier, freed = self._alignment.take()
         self._last_cut = barrier.checkpoint
+        for node in task.nodes:
+            if node.live.journal is not None:
+                self._guarded(
+                    node, "journalling", partial(node.live.journal.roll, barrier.checkpoint)
+                )
         operators = []
         covered: dict[str, list[int]] = {}
         full = self._writer.wants_full(self.name)
@@ -396,6 +403,15 @@ class TaskCheckpoints:
 
     def _layout(self, channel: Channel) -> tuple[str, ...]:
         return self._task.chain.root.layouts[channel.input_index]
+
+
+def give_journals(task: Task, journals: JournalFolder) -> None:
+    """Let the operators of a task journal their results where they were asked to."""
+    for node in task.nodes:
+        t = node.transformation
+        node.live.journal = journal_of(
+            t.operator, journals, uid=t.uid, name=t.name, subtask=task.subtask
+        )
 
 
 def _input_name(channel: Channel) -> str:

@@ -12,7 +12,7 @@ from sage.kernel.checkpoint.operator_state import Section
 from sage.kernel.checkpoint.state_file import WrittenFile, write_state_file
 from sage.kernel.runtime.recovery import Beginning
 from sage.kernel.runtime.snapshot_writer import SnapshotWriter
-from sage.kernel.runtime.task_checkpoints import TaskCheckpoints
+from sage.kernel.runtime.task_checkpoints import TaskCheckpoints, give_journals
 
 if TYPE_CHECKING:
     from sage.kernel.runtime.task import Task
@@ -39,7 +39,10 @@ class LocalCheckpoints:
         fail: Callable[[BaseException], None],
     ) -> None:
         self._files = beginning.restoration.files
-        self._tasks = tasks
+        self._ledger = beginning.ledger
+        self._journals = beginning.journals
+        for task in tasks:
+            give_journals(task, beginning.journals)
         self._writer = SnapshotWriter(self._write)
         self.coordinator = Coordinator(
             beginning.options,
@@ -75,6 +78,7 @@ class LocalCheckpoints:
         self._writer.close()
 
     def _request(self, barrier: Barrier) -> None:
+        self._journals.retire(self._ledger.oldest_kept)
         for member in self._members:
             member.request(barrier)
 
