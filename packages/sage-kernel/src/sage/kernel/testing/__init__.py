@@ -12,6 +12,7 @@ Layout:
     windows_reference  windows on a plain list, one record at a time
     event_time_reference_joins  joins in event time and deduplication on plain lists
     operator_harness  drives one operator by hand, without a job around it
+    recovery      a source, an accident and a sink by which recoveries are tested
     conservation  checks that the counts of a job add up
     state_backend the conformance suite of state backends, to subclass in a test file
 """
