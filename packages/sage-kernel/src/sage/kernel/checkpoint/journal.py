@@ -102,6 +102,7 @@ class Journal:
         self._open: dict[bytes, Entry] = {}
         self._segment: SegmentWriter | None = None
         self._dirty: list[SegmentWriter] = []
+        self._refused: tuple[bytes, StateCodecError] | None = None
         self._failure: CheckpointError | None = None
 
     def digest(self, record: Any) -> bytes:
@@ -117,7 +118,13 @@ class Journal:
 
         Returns:
             The identity of its entry and the result, or None if there is none (any more).
+
+        Raises:
+            StateCodecError: if the result for such a record could not be stored just now; a retry
+                would pay again for what will never fit.
         """
+        if self._refused is not None and self._refused[0] == digest:
+            raise self._refused[1]
         entry = self._recorded.take(digest)
         if entry is None:
             return None
@@ -140,7 +147,11 @@ class Journal:
             StateCodecError: if the result cannot be stored.
             CheckpointError: if it cannot be written; then nothing is written any more.
         """
-        payload = self._results.encode(result)
+        try:
+            payload = self._results.encode(result)
+        except StateCodecError as error:
+            self._refused = digest, error
+            raise
         with self._lock:
             self.check()
             checkpoint, number = self._header.checkpoint, next(self._number)

@@ -146,7 +146,6 @@ class JournalledCall:
         self._function = function
         self._counters = counters
         self._listed = listed
-        self._refused: tuple[bytes, StateCodecError] | None = None
         counters.setdefault(HITS, 0)
 
     def __call__(self, record: Any) -> Any:
@@ -159,8 +158,6 @@ class JournalledCall:
         journal = self._journal
         journal.check()
         digest = journal.digest(record)
-        if self._refused is not None and self._refused[0] == digest:
-            raise self._refused[1]  # a retry would pay again for what cannot be stored
         recalled = journal.recall(digest)
         if recalled is not None:
             self._counters[HITS] += 1
@@ -169,11 +166,7 @@ class JournalledCall:
             result = self._function(record)
             if self._listed is not None:
                 result = self._listed(result)
-            try:
-                entry = journal.append(digest, result)
-            except StateCodecError as error:
-                self._refused = digest, error
-                raise
+            entry = journal.append(digest, result)
             journal.sync()
         journal.passed_on((entry,))  # no barrier comes before the chain is done with it
         return result

@@ -270,10 +270,10 @@ class AsyncHost:
         """Decide a record whose result is in the journal, or which cannot be journalled."""
         try:
             outcome.digest = journal.digest(outcome.record)
+            recalled = journal.recall(outcome.digest)
         except StateCodecError as error:
             outcome.error = error
             return True
-        recalled = journal.recall(outcome.digest)
         if recalled is None:
             return False
         self._live.statistics.custom[HITS] += 1
