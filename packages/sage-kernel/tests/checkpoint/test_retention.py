@@ -127,15 +127,16 @@ class FakeRuns:
         assert found == (complete[-1] if complete else None)
 
     def check_nothing_useless(self) -> None:
-        """What is older than all that is kept is there because something needs it."""
+        """What is older than the newest is complete, or there because something needs it."""
         complete = self.complete_ones()
         if not complete:
             return
         needed = {path for stored in complete for path in stored.manifest.files()}
-        oldest = complete[0].manifest.folder
+        names = {stored.manifest.folder for stored in complete}
+        newest = complete[-1].manifest.folder
         files, path = self.storage.files, self.storage.path
         for folder in files.names(path):
-            if folder.startswith("chk-") and folder < oldest:
+            if folder.startswith("chk-") and folder < newest and folder not in names:
                 assert {f"{folder}/{name}" for name in files.names(f"{path}/{folder}")} <= needed
 
 

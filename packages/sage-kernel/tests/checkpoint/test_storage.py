@@ -167,6 +167,32 @@ def test_only_the_newest_are_kept(url: str, fake_job: Any) -> None:
     assert folders(job) == ["chk-00000006-e0001", "chk-00000007-e0001"]
 
 
+def test_what_is_under_way_is_left_alone(url: str, fake_job: Any) -> None:
+    """Retention and the start of a run touch no checkpoint that is just being written."""
+    job = fake_job(url, retain=1)
+    job.start()
+    job.take(b"one")
+    job.take(b"two", complete=False)
+    job.storage.retire(job.run.lineage)
+    job.storage.remove_leftovers(job.run.epoch)
+    assert folders(job) == ["chk-00000001-e0001", "chk-00000002-e0001"]
+
+
+def test_a_job_that_starts_over_forgets_when_it_has_something_new(url: str, fake_job: Any) -> None:
+    """After a start from nothing the old checkpoints do not count, and the first new one ends them."""
+    job = fake_job(url)
+    job.start()
+    job.take(b"one")
+    job.run.release()
+    again = fake_job(url)
+    again.start()
+    again.run.continue_from(0)
+    assert again.storage.newest_valid(again.run.lineage).checkpoint is None
+    assert folders(again) == ["chk-00000001-e0001"]
+    again.take(b"new")
+    assert folders(again) == ["chk-00000002-e0002"]
+
+
 def test_jobs_of_two_names_share_a_folder_in_peace(url: str, fake_job: Any) -> None:
     """Jobs of different names see nothing of each other, however odd the names are."""
     names = ["a", "a/b", "a_b", "../a", "", "Ä" * 300, "a b"]

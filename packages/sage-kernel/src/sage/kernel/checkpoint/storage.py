@@ -184,9 +184,11 @@ class CheckpointStorage:
         return Found(None, tuple(passed_over))
 
     def retire(self, lineage: Lineage | None = None) -> None:
-        """Delete what is older than the newest complete checkpoints and not needed by them.
+        """Delete what is older than the newest complete checkpoint, but for what is kept.
 
-        To be called when a checkpoint is complete and its sinks have committed.
+        Kept are the newest complete ones and the files that they refer to. A checkpoint that was
+        given up goes when a later one is complete: whatever a task builds on is known by then. To
+        be called when a checkpoint is complete and its sinks have committed.
 
         Args:
             lineage: Which ones count; None for all.
@@ -197,7 +199,7 @@ class CheckpointStorage:
             kept = [f for f in whole if self._is_complete(f.name)][-self._retain :]
             if kept:
                 self._delete(
-                    (f for f in folders if f.checkpoint < kept[0].checkpoint),
+                    (f for f in folders if f.checkpoint < kept[-1].checkpoint and f not in kept),
                     {path for f in kept for path in self._manifest(f.name).files()},
                 )
 
