@@ -13,14 +13,16 @@ import logging
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sage.kernel.checkpoint.coordinator import CheckpointStatistics
+from sage.kernel.checkpoint.barrier import Barrier
+from sage.kernel.checkpoint.coordinator import CheckpointStatistics, Coordinator
 from sage.kernel.checkpoint.filesystem import filesystem_of
 from sage.kernel.checkpoint.journal import JournalFolder
 from sage.kernel.checkpoint.ledger import PlannedTask, StoredLedger
 from sage.kernel.checkpoint.manifest import OperatorEntry
+from sage.kernel.checkpoint.messages import TaskName
 from sage.kernel.checkpoint.options import FaultTolerance
 from sage.kernel.checkpoint.ownership import Ownership
 from sage.kernel.checkpoint.steps import reached
@@ -56,6 +58,34 @@ class Beginning:
     restoration: Restoration
     ledger: StoredLedger
     journals: JournalFolder
+
+    def coordinator(
+        self,
+        tasks: Sequence[TaskName],
+        *,
+        request: Callable[[Barrier], None],
+        complete: Callable[[int], None],
+        stop: Callable[[], None],
+        fail: Callable[[BaseException], None],
+    ) -> Coordinator:
+        """Return who makes the checkpoints of this attempt; see `Coordinator`."""
+
+        def retire_and_request(barrier: Barrier) -> None:
+            self.journals.retire(self.ledger.oldest_kept)
+            request(barrier)
+
+        coordinator = Coordinator(
+            self.options,
+            tasks,
+            self.ledger,
+            first=self.restoration.highest_begun + 1,
+            request=retire_and_request,
+            complete=complete,
+            stop=stop,
+            fail=fail,
+        )
+        coordinator.statistics.restored = self.restoration.checkpoint
+        return coordinator
 
 
 class RecoveringRun:
