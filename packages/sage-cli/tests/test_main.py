@@ -16,10 +16,16 @@ def test_without_arguments_it_shows_the_help(sage):
     assert "ask" in outcome.out
 
 
-@pytest.mark.parametrize("command", ["index", "ask", "run", "list", "doctor", "version"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("index", "ask", "run", "list", "doctor", "version"),
+        *("checkpoint list", "checkpoint show", "checkpoint verify"),
+    ],
+)
 def test_every_command_takes_json_and_debug(sage, command):
     """``--json`` and ``--debug`` are there everywhere."""
-    outcome = sage(command, "--help")
+    outcome = sage(*command.split(), "--help")
     assert outcome.code == 0
     assert "--json" in outcome.out
     assert "--debug" in outcome.out

@@ -179,7 +179,7 @@ def test_what_is_under_way_is_left_alone(url: str, fake_job: Any) -> None:
 
 
 def test_a_job_that_starts_over_forgets_when_it_has_something_new(url: str, fake_job: Any) -> None:
-    """After a start from nothing the old checkpoints do not count, and the first new one ends them."""
+    """After a start from nothing old checkpoints do not count, and the first new one ends them."""
     job = fake_job(url)
     job.start()
     job.take(b"one")

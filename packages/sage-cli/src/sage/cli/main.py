@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import typer
 
-from sage.cli.commands import ask, bench, doctor, index, listing, run, version
+from sage.cli.commands import ask, bench, checkpoint, doctor, index, listing, run, version
 from sage.cli.failure import INTERRUPTED, InterruptedByUser, Presentation
 from sage.cli.options import DebugOption
 
@@ -36,6 +36,14 @@ app.command("list")(listing.list_components)
 app.command("bench")(bench.bench)
 app.command("doctor")(doctor.doctor)
 app.command("version")(version.version)
+
+_checkpoint = typer.Typer(
+    help="List, show and verify the checkpoints of jobs.", rich_markup_mode=None
+)
+_checkpoint.command("list")(checkpoint.list_checkpoints)
+_checkpoint.command("show")(checkpoint.show)
+_checkpoint.command("verify")(checkpoint.verify)
+app.add_typer(_checkpoint, name="checkpoint")
 
 
 @app.callback()

@@ -21,7 +21,7 @@ import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from sage.kernel.checkpoint.filesystem import explained, filesystem_of
+from sage.kernel.checkpoint.filesystem import Filesystem, explained, filesystem_of
 from sage.kernel.checkpoint.lineage import Lineage
 from sage.kernel.checkpoint.manifest import Manifest
 from sage.kernel.checkpoint.ownership import Ownership, take
@@ -30,9 +30,11 @@ from sage.kernel.checkpoint.stored_checkpoint import MANIFEST, StoredCheckpoint,
 from sage.kernel.errors import DamagedCheckpointError, NewerFormatError
 
 __all__ = [
+    "CheckpointFolder",
     "CheckpointStorage",
     "Found",
     "PassedOver",
+    "checkpoint_folders",
     "folder_name",
     "safe_name",
     "state_file_name",
@@ -66,8 +68,14 @@ class Found(NamedTuple):
     passed_over: tuple[PassedOver, ...]
 
 
-class _Folder(NamedTuple):
-    """A folder of a checkpoint, complete or not; they sort by age."""
+class CheckpointFolder(NamedTuple):
+    """A folder of a checkpoint, complete or not; they sort by age.
+
+    Attributes:
+        checkpoint: Its number.
+        epoch: The run that made it.
+        name: Its name in the folder of the job.
+    """
 
     checkpoint: int
     epoch: int
@@ -168,7 +176,7 @@ class CheckpointStorage:
             CheckpointError: if one cannot be read, which says nothing about its content.
         """
         passed_over = []
-        for folder in reversed(self._folders()):
+        for folder in reversed(checkpoint_folders(self.files, self.path)):
             path = f"{self.path}/{folder.name}"
             if not _includes(lineage, folder):
                 passed_over.append(PassedOver(path, "its run had been taken over by another one"))
@@ -194,7 +202,7 @@ class CheckpointStorage:
             lineage: Which ones count; None for all.
         """
         with explained("delete old checkpoints in", self.path):
-            folders = self._folders()
+            folders = checkpoint_folders(self.files, self.path)
             whole = [f for f in folders if f.name not in self._damaged and _includes(lineage, f)]
             kept = [f for f in whole if self._is_complete(f.name)][-self._retain :]
             if kept:
@@ -215,7 +223,7 @@ class CheckpointStorage:
             for name in self.files.names(self.path):
                 if name.lstrip(".").startswith(_PROBE):
                     self.files.delete(f"{self.path}/{name}")
-            folders = self._folders()
+            folders = checkpoint_folders(self.files, self.path)
             try:
                 complete = {f.name for f in folders if self._is_complete(f.name)}
             except NewerFormatError:
@@ -225,7 +233,7 @@ class CheckpointStorage:
                 {path for name in complete for path in self._manifest(name).files()},
             )
 
-    def _delete(self, folders: Iterable[_Folder], needed: set[str]) -> None:
+    def _delete(self, folders: Iterable[CheckpointFolder], needed: set[str]) -> None:
         """Delete folders but for the files that are needed; manifests first."""
         for folder in folders:
             path = f"{self.path}/{folder.name}"
@@ -241,11 +249,6 @@ class CheckpointStorage:
                 if name not in kept:
                     self.files.delete(f"{path}/{name}")
 
-    def _folders(self) -> list[_Folder]:
-        with explained("list the checkpoints in", self.path):
-            matches = map(_FOLDER.fullmatch, self.files.names(self.path))
-        return sorted(_Folder(int(m[1]), int(m[2]), m[0]) for m in matches if m)
-
     def _is_complete(self, folder: str) -> bool:
         try:
             self._manifest(folder)
@@ -257,6 +260,13 @@ class CheckpointStorage:
         if folder not in self._known:
             self._known[folder] = read_manifest(self.files, f"{self.path}/{folder}")
         return self._known[folder]
+
+
+def checkpoint_folders(files: Filesystem, path: str) -> list[CheckpointFolder]:
+    """Return the folders of checkpoints in that of a job, oldest first."""
+    with explained("list the checkpoints in", path):
+        matches = map(_FOLDER.fullmatch, files.names(path))
+    return sorted(CheckpointFolder(int(m[1]), int(m[2]), m[0]) for m in matches if m)
 
 
 def folder_name(checkpoint: int, epoch: int) -> str:
@@ -286,5 +296,5 @@ def safe_name(name: str) -> str:
     return f"{safe}.{hashlib.blake2b(name.encode(), digest_size=4).hexdigest()}"
 
 
-def _includes(lineage: Lineage | None, folder: _Folder) -> bool:
+def _includes(lineage: Lineage | None, folder: CheckpointFolder) -> bool:
     return lineage is None or lineage.includes(epoch=folder.epoch, checkpoint=folder.checkpoint)
