@@ -1,0 +1,117 @@
+"""A job that asks a model for each of its prompts and keeps what it answers; run to be killed.
+
+Takes its parameters as JSON. With ``kill_at`` it kills itself when a step of a checkpoint or of the
+journal is reached for the so-manieth time. Where it ends well, it says what came of it as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from sage.kernel import AsyncMapFunction, LocalEnvironment, SinkFunction
+from sage.kernel.checkpoint import steps
+
+
+class Ask(AsyncMapFunction[str, str]):
+    """Asks the model; one that answers ``nothing!`` has given no output."""
+
+    def __init__(self, port: int) -> None:
+        self._url = f"http://127.0.0.1:{port}/ask"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def map(self, record: str) -> str | None:
+        """Return the answer."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
+        async with self._session.post(self._url, data=record) as response:
+            answer = await response.text()
+            return None if answer.startswith("nothing") else answer
+
+
+class Kept(SinkFunction[str]):
+    """Lines that appear with the checkpoint that covers them: a file for each epoch."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = Path(folder)
+        self._lines: list[str] = []
+
+    def begin(self, epoch: int) -> None:
+        """Start an epoch."""
+        self._lines = []
+
+    def write(self, record: str) -> None:
+        """Take a line."""
+        self._lines.append(f"{record}\n")
+
+    def prepare(self, epoch: int) -> None:
+        """Write the lines where nobody looks yet."""
+        self._path(epoch, ".pending").write_text("".join(self._lines))
+
+    def commit(self, epoch: int) -> None:
+        """Let them be seen."""
+        if self._path(epoch, ".pending").exists():
+            self._path(epoch, ".pending").rename(self._path(epoch, ".txt"))
+
+    def abort(self, epoch: int) -> None:
+        """Throw them away."""
+        self._path(epoch, ".pending").unlink(missing_ok=True)
+
+    def _path(self, epoch: int, suffix: str) -> Path:
+        self._folder.mkdir(exist_ok=True)
+        return self._folder / f"{epoch:08d}{suffix}"
+
+
+def kill_at(step: str, times: int) -> None:
+    """Kill this process at a step, when it is reached for the so-manieth time."""
+    left = times
+
+    def look(reached: str) -> None:
+        nonlocal left
+        left -= reached == step
+        if not left:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    steps.watch(look)
+
+
+def main(given: dict[str, Any]) -> None:
+    """Run the job to its end."""
+    if given.get("kill_at"):
+        kill_at(*given["kill_at"])
+    folder = given["folder"]
+    env = LocalEnvironment(
+        "asking",
+        config={
+            "fault_tolerance": {
+                "checkpoint_dir": f"{folder}/checkpoints",
+                "checkpoint_interval": given["interval_s"],
+            }
+        },
+    )
+    prompts = env.from_collection(given["prompts"])
+    answers = prompts.map_async(
+        Ask,
+        given["port"],
+        concurrency=given["concurrency"],
+        ordered=given["ordered"],
+        parallelism=given["parallelism"],
+        journal=given["journal"],
+        uid="ask",
+        name="ask",
+    )
+    answers.sink(Kept, f"{folder}/kept", parallelism=1)
+    job = env.submit()
+    job.wait(120)
+    metrics = job.metrics()["ask"]
+    print(json.dumps({"received": metrics.received, **metrics.custom}))
+
+
+if __name__ == "__main__":
+    main(json.loads(sys.argv[1]))
