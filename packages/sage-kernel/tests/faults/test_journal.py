@@ -179,7 +179,7 @@ def survives(model: Model, tmp_path: Path, seed: int) -> None:
     most_repeated = 0
     never_again: dict[str, int] = {}
     for _ in range(chance.randint(1, 4)):
-        options = {
+        options: dict[str, Any] = {
             "ordered": ordered,
             "interval_s": chance.choice([0.02, 0.1, 60.0]),
             "concurrency": chance.choice([1, 4, 16]),
