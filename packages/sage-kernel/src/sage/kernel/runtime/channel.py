@@ -2,7 +2,9 @@
 
 Invariant: a sender holds one credit for each batch that its receiver has not finished with, so a
 channel never holds more than ``credits`` batches, and a slow receiver stops its senders. Nothing is
-ever dropped because a queue is full.
+ever dropped because a queue is full. Credits are bounded by time as well: the longer a receiver
+takes for a record, the fewer go into a batch, so that what waits in a channel is worked off within
+about half a second, and a barrier, or the end of a job, is not stuck behind minutes of slow calls.
 
 A batch is columns: the values, and beside them *riders*, further lists of the same length (keys,
 rounds of a loop) where a later operator needs them. Which riders an edge carries is its *layout*,
@@ -31,6 +33,11 @@ __all__ = [
     "WatermarkMark",
 ]
 
+
+# So much work may wait in a channel, in seconds; until that is known, so many records in a batch.
+_MOST_S = 0.5
+_AT_FIRST = 16
+_UNBOUNDED = 1 << 30
 
 # A record that goes round must never wait for a credit that only its own progress would free.
 UNLIMITED = 1 << 30
@@ -215,6 +222,8 @@ class Channel:
         self.input_index = input_index
         self.edge = edge
         self.capacity = credits
+        self.most_records = _UNBOUNDED  # in a batch; fewer where the receiver is slow
+        self._record_s = 0.0
         self.sent = 0
         self.received = 0
         self.batches_sent = 0
@@ -289,6 +298,24 @@ class Channel:
     def took(self, records: int) -> None:
         """Count records that the receiver has taken over."""
         self.received += records
+
+    def start_slowly(self) -> None:
+        """Keep batches small until the receiver has said how long it takes; see `pace`."""
+        if self.capacity < UNLIMITED:
+            self.most_records = _AT_FIRST
+
+    def pace(self, records: int, elapsed_s: float) -> None:
+        """Learn how long the receiver took for a batch, and how large the next ones may be.
+
+        Args:
+            records: How many records it had.
+            elapsed_s: From when the receiver turned to it until it was done with it.
+        """
+        record_s = elapsed_s / max(1, records)
+        # It may be slower at once, and is believed to be faster only after a while.
+        self._record_s = max(record_s, 0.8 * self._record_s + 0.2 * record_s)
+        if self._record_s and self.capacity < UNLIMITED:
+            self.most_records = max(1, int(_MOST_S / (self._record_s * self.capacity)))
 
     def done_with(self) -> None:
         """Give the credit of a batch back; the receiver calls it when it has worked it off."""

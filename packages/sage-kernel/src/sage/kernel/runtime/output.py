@@ -87,7 +87,7 @@ class OutputEdge:
         self.partitioning = partitioning
         self.channels = channels
         self.columns = Columns(layout)
-        self.batch_size = batch_size
+        self._most = batch_size
         self.waiting_since: float | None = None
         self.carries_time = "watermark" in layout
         self.watermark = START_OF_TIME
@@ -99,6 +99,11 @@ class OutputEdge:
         self._lock = threading.Lock()
         self._turn = itertools.cycle(channels)
         self._router = KeyRouter(len(channels))
+
+    @property
+    def batch_size(self) -> int:
+        """Most records in a batch: few where a receiver takes long for each."""
+        return min(self._most, min(channel.most_records for channel in self.channels))
 
     @property
     def waiting(self) -> int:
@@ -186,10 +191,9 @@ class OutputEdge:
                 channel.end()
 
     def _parts(self, batch: Batch) -> list[tuple[Channel, Batch]]:
-        if len(batch.values) > self.batch_size:
-            return [
-                pair for piece in _pieces(batch, self.batch_size) for pair in self._parts(piece)
-            ]
+        most = self.batch_size
+        if len(batch.values) > most:
+            return [pair for piece in _pieces(batch, most) for pair in self._parts(piece)]
         if not batch.values:
             return []
         if len(self.channels) == 1:  # the optimizer has made it forward, whatever the verb said

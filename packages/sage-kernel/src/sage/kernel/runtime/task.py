@@ -116,6 +116,7 @@ class Task:
             outer = [c for c in inputs if not c.feeds_back]
             self.watermarks = InputWatermarks(outer)
         self._waiting_for = sum(not channel.feeds_back for channel in inputs)
+        self._turned_s, self._turned_to = 0.0, 0  # when to the present batch, and its records
         self._left_over: Batch | None = None  # of a batch that a host had no room for
         self.held_back: deque[tuple[Channel, Batch | WatermarkMark]] = deque()
         self._size = 1
@@ -349,6 +350,8 @@ class Task:
                 self.held_back.append((channel, batch))
                 continue
             rest = None
+            if batch is not self._left_over:
+                self._turned_s, self._turned_to = time.monotonic(), len(batch.values)
             batch = self._with_watermarks(channel, batch)
             if self.hosted is not None:
                 rest = self.hosted.feed(batch)
@@ -361,6 +364,7 @@ class Task:
                 return
             self._let_time_go_on()
             self._settle()  # what came of it counts in a loop before it stops counting
+            channel.pace(self._turned_to, time.monotonic() - self._turned_s)
             channel.done_with()
 
     # Event time.

@@ -89,6 +89,7 @@ class LocalWiring:
         channel = self._channels.get(link.key)
         if channel is None:
             channel = self._channels[link.key] = link.into(self.mailbox(link.receiver))
+            channel.start_slowly()
         return channel
 
     incoming = outgoing
