@@ -270,6 +270,8 @@ class Task:
 
     def _read_once(self, node: Node, reader: Reader) -> bool:
         asked = self._size
+        for edge in self.chain.edges:  # what is read has to be sent before a barrier can be
+            asked = min(asked, edge.batch_size * len(edge.channels))
         due_s = self._due_in()
         started = time.monotonic()
         try:
