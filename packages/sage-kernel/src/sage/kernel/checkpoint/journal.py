@@ -26,7 +26,6 @@ import logging
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from hashlib import blake2b
 from itertools import count
@@ -156,8 +155,10 @@ class Journal:
             self.check()
             checkpoint, number = self._header.checkpoint, next(self._number)
             entry = Entry.born(self._token, checkpoint, number, digest, payload)
-            with self._failing("write"):
+            try:
                 self._write(framed(entry))
+            except OSError as error:
+                raise self._failed("write", error) from error
             self._open[entry.identity] = entry
         return entry.identity
 
@@ -179,11 +180,13 @@ class Journal:
         self.check()
         with self._lock:
             dirty, self._dirty = self._dirty, []
-        with self._failing("sync"):
+        try:
             for segment in dirty:
                 segment.sync()
                 if segment is not self._segment:
                     segment.close()
+        except OSError as error:
+            raise self._failed("sync", error) from error
 
     def passed_on(self, identities: Iterable[bytes]) -> None:
         """Say that results have gone on, so that a later barrier is behind them."""
@@ -206,11 +209,12 @@ class Journal:
             self._header = replace(self._header, checkpoint=checkpoint)
             if before is not None and before not in self._dirty:
                 before.close()
-            with self._failing("write"):
+            try:
                 if self._open:
                     self._write(b"".join(map(framed, self._open.values())))
-        with self._failing("write"):
-            self._recorded.carry(checkpoint)
+                self._recorded.carry(checkpoint)
+            except OSError as error:
+                raise self._failed("write", error) from error
         self.sync()
         reached("journal.roll.after")
 
@@ -220,14 +224,11 @@ class Journal:
             self.sync()
         finally:
             with self._lock:
-                self._failure = self._failure or CheckpointError(f"{self._what} is closed")
+                told = f"the journal of operator {self._name!r} is closed"
+                self._failure = self._failure or CheckpointError(told)
                 segment, self._segment = self._segment, None
             if segment is not None:
                 segment.close()
-
-    @property
-    def _what(self) -> str:
-        return f"the journal of operator {self._name!r}"
 
     def _write(self, frames: bytes) -> None:
         segment = self._segment
@@ -239,18 +240,15 @@ class Journal:
             self._dirty.append(segment)
         segment.write(frames)
 
-    @contextmanager
-    def _failing(self, doing: str) -> Iterator[None]:
+    def _failed(self, doing: str, error: OSError) -> CheckpointError:
         """Remember a failure: behind half an entry, no other may be written."""
-        try:
-            yield
-        except OSError as error:
-            self._failure = CheckpointError(
-                f"cannot {doing} {self._what} in {str(self._folder)!r}: {error.strerror or error}",
-                hint="make room and start the job again: it goes on where it was",
-                operator=self._name,
-            )
-            raise self._failure from error
+        self._failure = CheckpointError(
+            f"cannot {doing} the journal of operator {self._name!r} in {str(self._folder)!r}: "
+            f"{error.strerror or error}",
+            hint="make room and start the job again: it goes on where it was",
+            operator=self._name,
+        )
+        return self._failure
 
 
 class _RecordCodec(StateCodec):

@@ -117,9 +117,9 @@ class SegmentWriter:
             frames, self._opening = self._opening + frames, None
         self.is_dirty = True
         reached("journal.write.before")
-        left = memoryview(frames)
-        while left:
-            left = left[os.write(self._descriptor, left) :]
+        written = os.write(self._descriptor, frames)
+        while written < len(frames):
+            written += os.write(self._descriptor, frames[written:])
         reached("journal.write.after")
 
     def sync(self) -> None:
