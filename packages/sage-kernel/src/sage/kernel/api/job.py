@@ -251,6 +251,7 @@ class Job:
             edges=run.edge_metrics(),
             latency=tracer.latency if tracer is not None else None,
             traces_dropped=tracer.dropped if tracer is not None else 0,
+            checkpoints=run.checkpoints,
         )
 
     def alert(self, rule: str, to: str | Receiver = "log", *, every_s: float = 1.0) -> None:

@@ -16,7 +16,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any, Literal, Protocol
 
@@ -32,8 +32,9 @@ from sage.kernel.checkpoint.messages import (
 from sage.kernel.checkpoint.options import FaultTolerance
 from sage.kernel.checkpoint.steps import reached
 from sage.kernel.errors import CheckpointError, FencedError
+from sage.kernel.metrics.checkpoints import CheckpointMetrics
 
-__all__ = ["CheckpointStatistics", "Coordinator", "Ledger"]
+__all__ = ["Coordinator", "Ledger"]
 
 _logger = logging.getLogger("sage.checkpoint")
 
@@ -82,29 +83,6 @@ class Pending:
     done: Callable[[Completed | BaseException], None] | None = None
 
 
-@dataclass
-class CheckpointStatistics:
-    """How checkpoints went.
-
-    Attributes:
-        completed: How many were completed.
-        failed: How many were given up or could not be written.
-        last: Number of the newest complete one, 0 for none.
-        last_duration_s: From its request to its manifest.
-        last_size_bytes: Of its own files.
-        last_completed_at: Seconds since the epoch, or None.
-        restored: Number of the checkpoint that this attempt began with, 0 for none.
-    """
-
-    completed: int = 0
-    failed: int = 0
-    last: int = 0
-    last_duration_s: float = 0.0
-    last_size_bytes: int = 0
-    last_completed_at: float | None = None
-    restored: int = 0
-
-
 @dataclass(frozen=True)
 class _Wanted:
     """Somebody asks for a checkpoint out of turn."""
@@ -145,7 +123,7 @@ class Coordinator:
         stop: Callable[[], None],
         fail: Callable[[BaseException], None],
     ) -> None:
-        self.statistics = CheckpointStatistics()
+        self.statistics = CheckpointMetrics()
         self._options = options
         self._tasks = frozenset(tasks)
         self._ledger = ledger
@@ -337,11 +315,14 @@ class Coordinator:
             self._abort(error)
             return
         self._pending, self._failed_in_a_row = None, 0
-        seen = self.statistics
-        seen.completed += 1
-        seen.last, seen.last_size_bytes = pending.checkpoint, completed.size_bytes
-        seen.last_duration_s = time.monotonic() - pending.started_s
-        seen.last_completed_at = time.time()
+        self.statistics = replace(
+            self.statistics,
+            completed=self.statistics.completed + 1,
+            last=pending.checkpoint,
+            last_duration_s=time.monotonic() - pending.started_s,
+            last_size_bytes=completed.size_bytes,
+            last_completed_at=time.time(),
+        )
         if pending.stops:
             self._stops_at = pending.checkpoint
         if pending.done is not None:
@@ -364,7 +345,7 @@ class Coordinator:
         pending, self._pending = self._pending, None
         if pending is None:
             return
-        self.statistics.failed += 1
+        self.statistics = replace(self.statistics, failed=self.statistics.failed + 1)
         self._failed_in_a_row += 1
         self._ledger.abandon(pending.checkpoint)
         _logger.warning("%s %d was given up: %s", pending.kind, pending.checkpoint, error)

@@ -155,6 +155,7 @@ def _of_operators(metrics: JobMetrics) -> Iterator[Metric]:
     if watermark.samples:
         yield watermark
     yield from _guarantees(metrics)
+    yield from _of_checkpoints(metrics)
     latency = HistogramMetricFamily(
         "sage_operator_latency_seconds",
         "Time of sampled records in the operator.",
@@ -165,6 +166,32 @@ def _of_operators(metrics: JobMetrics) -> Iterator[Metric]:
             _add_histogram(latency, at, operator.latency)
     if latency.samples:
         yield latency
+
+
+def _of_checkpoints(metrics: JobMetrics) -> Iterator[Metric]:
+    seen = metrics.checkpoints
+    if seen is None:
+        return
+    for name, told, value in (
+        ("completed", "Checkpoints that were completed.", float(seen.completed)),
+        ("failed", "Checkpoints that were given up or could not be written.", float(seen.failed)),
+    ):
+        counter = CounterMetricFamily(f"sage_checkpoints_{name}", told, labels=["job"])
+        counter.add_metric([metrics.job], value)
+        yield counter
+    for name, told, value in (
+        (
+            "duration_seconds",
+            "From request to manifest of the newest checkpoint.",
+            seen.last_duration_s,
+        ),
+        ("size_bytes", "Own files of the newest checkpoint.", seen.last_size_bytes),
+        ("completed_at_seconds", "When the newest was complete.", seen.last_completed_at or 0.0),
+        ("restarts", "How often the job was started again in this process.", seen.restarts),
+    ):
+        gauge = GaugeMetricFamily(f"sage_checkpoint_{name}", told, labels=["job"])
+        gauge.add_metric([metrics.job], value)
+        yield gauge
 
 
 def _guarantees(metrics: JobMetrics) -> Iterator[Metric]:

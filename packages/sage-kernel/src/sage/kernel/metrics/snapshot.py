@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
 
+from sage.kernel.metrics.checkpoints import CheckpointMetrics
 from sage.kernel.metrics.fates import OperatorMetrics, OperatorStatistics
 from sage.kernel.metrics.histogram import Histogram
 
@@ -64,6 +65,7 @@ class JobMetrics:
         edges: One for each pair of subtasks that are connected by a channel.
         latency: Times of sampled records from source to sink, or None without ``sample_trace``.
         traces_dropped: Finished traces that made room for newer ones.
+        checkpoints: How checkpoints went, or None if the job makes none.
     """
 
     job: str
@@ -74,6 +76,7 @@ class JobMetrics:
     edges: list[EdgeMetrics] = field(default_factory=list)
     latency: Histogram | None = None
     traces_dropped: int = 0
+    checkpoints: CheckpointMetrics | None = None
 
     def __getitem__(self, name: str) -> OperatorMetrics:
         """Return the metrics of the operator of that name or uid."""
@@ -107,6 +110,7 @@ class JobMetrics:
             "edges": [edge.to_dict() for edge in self.edges],
             "latency": self.latency.to_dict() if self.latency is not None else None,
             "traces_dropped": self.traces_dropped,
+            "checkpoints": self.checkpoints.to_dict() if self.checkpoints is not None else None,
             "warnings": self.warnings(),
         }
 

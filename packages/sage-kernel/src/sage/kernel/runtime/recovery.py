@@ -14,10 +14,10 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sage.kernel.checkpoint.barrier import Barrier
-from sage.kernel.checkpoint.coordinator import CheckpointStatistics, Coordinator
+from sage.kernel.checkpoint.coordinator import Coordinator
 from sage.kernel.checkpoint.filesystem import filesystem_of
 from sage.kernel.checkpoint.journal import JournalFolder
 from sage.kernel.checkpoint.ledger import PlannedTask, StoredLedger
@@ -30,6 +30,7 @@ from sage.kernel.checkpoint.storage import CheckpointStorage, safe_name
 from sage.kernel.checkpoint.stored_checkpoint import StoredCheckpoint, load
 from sage.kernel.errors import CheckpointError, FencedError, JobCancelledError, StateMismatchError
 from sage.kernel.graph.job_graph import JobGraph
+from sage.kernel.metrics.checkpoints import CheckpointMetrics
 from sage.kernel.metrics.fates import OperatorMetrics
 from sage.kernel.metrics.snapshot import EdgeMetrics
 from sage.kernel.metrics.trace import Tracer
@@ -84,7 +85,7 @@ class Beginning:
             stop=stop,
             fail=fail,
         )
-        coordinator.statistics.restored = self.restoration.checkpoint
+        coordinator.statistics = CheckpointMetrics(restored=self.restoration.checkpoint)
         return coordinator
 
 
@@ -116,6 +117,7 @@ class RecoveringRun:
         self._next: CheckpointedRun | None = None
         self._restarts = options.restart.begin() if options.restart is not None else None
         self._count = 0
+        self._before = CheckpointMetrics()
         self._over = threading.Event()  # cancelled or drained: no further attempt
         self._done = threading.Event()
         self._lock = threading.Lock()
@@ -136,9 +138,20 @@ class RecoveringRun:
         return getattr(self._run, "tracer", None)
 
     @property
-    def checkpoints(self) -> CheckpointStatistics:
-        """How checkpoints went in the present attempt."""
-        return self._run.checkpoints if self._run is not None else CheckpointStatistics()
+    def checkpoints(self) -> CheckpointMetrics:
+        """How checkpoints went, in all attempts."""
+        now = (self._run.checkpoints if self._run is not None else None) or CheckpointMetrics()
+        before = self._before
+        return replace(
+            now,
+            completed=before.completed + now.completed,
+            failed=before.failed + now.failed,
+            last=now.last or before.last,
+            last_duration_s=now.last_duration_s or before.last_duration_s,
+            last_size_bytes=now.last_size_bytes or before.last_size_bytes,
+            last_completed_at=now.last_completed_at or before.last_completed_at,
+            restarts=self.attempts,
+        )
 
     @property
     def runs_inline(self) -> bool:
@@ -340,6 +353,7 @@ class RecoveringRun:
                     self.graph.stream_graph.name, delay_s, error,
                 )  # fmt: skip
                 if not self._over.wait(delay_s):
+                    self._before = self.checkpoints
                     return self._begin()
         self._end(run.state, error)
         return None

@@ -13,7 +13,7 @@ from sage.kernel.runtime.run_state import RunState
 from sage.kernel.runtime.services import ServiceFactory
 
 if TYPE_CHECKING:
-    from sage.kernel.checkpoint.coordinator import CheckpointStatistics
+    from sage.kernel.metrics.checkpoints import CheckpointMetrics
 
 __all__ = ["CheckpointedRun", "Run", "Runtime"]
 
@@ -58,6 +58,10 @@ class Run(Protocol):
     def cancel(self) -> None:
         """Stop as soon as every user function that is being called has returned."""
 
+    @property
+    def checkpoints(self) -> CheckpointMetrics | None:
+        """How its checkpoints went; None if it makes none."""
+
     def subtask_metrics(self) -> list[OperatorMetrics]:
         """Return the counts of every operator in every subtask."""
 
@@ -67,10 +71,6 @@ class Run(Protocol):
 
 class CheckpointedRun(Run, Protocol):
     """A run that makes checkpoints."""
-
-    @property
-    def checkpoints(self) -> CheckpointStatistics:
-        """How they went."""
 
     def stop_with_checkpoint(self) -> None:
         """Let sources read no further, and end when what they read is safe."""

@@ -28,7 +28,7 @@ from sage.kernel.runtime.task_metrics import edge_metrics_of, metrics_of
 from sage.kernel.runtime.wiring import LocalWiring, Wiring
 
 if TYPE_CHECKING:
-    from sage.kernel.checkpoint.coordinator import CheckpointStatistics
+    from sage.kernel.metrics.checkpoints import CheckpointMetrics
     from sage.kernel.runtime.local.checkpoints import LocalCheckpoints
     from sage.kernel.runtime.recovery import Beginning
 
@@ -143,10 +143,9 @@ class LocalRun:
         self._close_tasks()
 
     @property
-    def checkpoints(self) -> CheckpointStatistics:
-        """How checkpoints went."""
-        assert self._checkpoints is not None
-        return self._checkpoints.coordinator.statistics
+    def checkpoints(self) -> CheckpointMetrics | None:
+        """How its checkpoints went; None if it makes none."""
+        return self._checkpoints.coordinator.statistics if self._checkpoints else None
 
     def stop_with_checkpoint(self) -> None:
         """Let sources read no further, and end when what they read is safe."""

@@ -3,8 +3,9 @@
 Everything happens on one supervisor thread, which waits for whichever call returns first: an actor
 that was built, a task that has ended, a chunk of results. User code never runs here.
 
-Invariant: the first error of any task, or the death of any actor, ends the whole job and is what
-``wait`` raises; when ``join`` returns, no actor does anything for the job any more.
+Invariant: the first error of any task, or the death of any actor, ends the whole run and is what
+``wait`` raises; when ``join`` returns, no actor does anything for the run any more. (One that was
+stopped may go on before it is killed: whatever it says then is refused, see ``wiring``.)
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray import cloudpickle
@@ -23,6 +24,7 @@ from sage.kernel.config import EngineConfig
 from sage.kernel.errors import JobFailedError, WorkerDiedError
 from sage.kernel.graph.job_graph import JobGraph
 from sage.kernel.graph.transformation import Partitioning
+from sage.kernel.metrics.checkpoints import CheckpointMetrics
 from sage.kernel.metrics.fates import OperatorMetrics
 from sage.kernel.metrics.snapshot import EdgeMetrics
 from sage.kernel.operators.sink import SinkOperator
@@ -30,6 +32,7 @@ from sage.kernel.runtime.dead_letters import DeadLetters
 from sage.kernel.runtime.ray.actor import Report
 from sage.kernel.runtime.ray.cluster import Cluster
 from sage.kernel.runtime.ray.failures import unpacked
+from sage.kernel.runtime.ray.news import unpacked_news
 from sage.kernel.runtime.ray.placement import cannot_be_placed, check_resources, fits_somewhere
 from sage.kernel.runtime.ray.pool import keep_actor, take_actor
 from sage.kernel.runtime.ray.results import ResultSink, printing_at_home
@@ -38,6 +41,10 @@ from sage.kernel.runtime.ray.wiring import Carried
 from sage.kernel.runtime.run_state import RunState
 from sage.kernel.runtime.services import ServiceFactory
 from sage.kernel.runtime.wiring import LinkKey
+
+if TYPE_CHECKING:
+    from sage.kernel.checkpoint.coordinator import Coordinator
+    from sage.kernel.runtime.recovery import Beginning
 
 __all__ = ["RayRun"]
 
@@ -48,6 +55,7 @@ Receiver = Callable[[list[Any]], object]
 _GRACE_S = 10.0
 _LOOK_S = 0.1
 _REPORT_S = 5.0
+_NEWS_S = 2.0
 
 
 class _Stopped(Exception):
@@ -63,6 +71,7 @@ class RayRun:
         services: How to make each service.
         cluster: Where it runs.
         start_timeout_s: Longest wait for the next actor to be placed.
+        beginning: Where checkpoints are made, and what the run begins with; None without any.
 
     Raises:
         GraphError: if the plan cannot run on Ray.
@@ -76,6 +85,7 @@ class RayRun:
         services: dict[str, ServiceFactory],
         cluster: Cluster,
         start_timeout_s: float,
+        beginning: Beginning | None = None,
     ) -> None:
         check_shape(graph)
         check_resources(graph)
@@ -96,6 +106,21 @@ class RayRun:
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._draining = False
+        self._silent_s: dict[Subtask, float] = {}  # since an actor was heard
+        self._looked_s = 0.0
+        self._participation = b""
+        self._coordinator: Coordinator | None = None
+        if beginning is not None:
+            from sage.kernel.runtime.local.checkpoints import Participation
+
+            self._participation = cloudpickle.dumps(Participation.of(beginning))
+            self._coordinator = beginning.coordinator(
+                self._subtasks(),
+                request=lambda barrier: self._tell_all("request", barrier),
+                complete=lambda checkpoint: self._tell_all("complete", checkpoint),
+                stop=self._stop,
+                fail=self._fail,
+            )
 
     @property
     def runs_inline(self) -> bool:
@@ -139,6 +164,21 @@ class RayRun:
             if self.state in (RunState.CREATED, RunState.RUNNING):
                 self.state = RunState.CANCELLED
 
+    @property
+    def checkpoints(self) -> CheckpointMetrics | None:
+        """How its checkpoints went; None if it makes none."""
+        return self._coordinator.statistics if self._coordinator is not None else None
+
+    def stop_with_checkpoint(self) -> None:
+        """Let sources read no further, and end when what they read is safe."""
+        assert self._coordinator is not None
+        self._coordinator.stop_with_checkpoint()
+
+    def savepoint(self, path: str | None, timeout_s: float | None = None) -> str:
+        """Make a checkpoint that is kept; return where it is."""
+        assert self._coordinator is not None
+        return self._coordinator.savepoint(path, timeout_s)
+
     def subtask_metrics(self) -> list[OperatorMetrics]:
         """Return the counts of every operator in every subtask."""
         self._ask_running()
@@ -169,7 +209,8 @@ class RayRun:
     def _place(self) -> None:
         """Create the actors, have each build its task, and start them, receivers first."""
         shipped = [ray.put(data) for data in self._shipments]
-        self._shipments = []
+        participation = ray.put(self._participation)
+        self._shipments, self._participation = [], b""
         self._check_room()
         built: dict[Any, Subtask] = {}
         for vertex in self.graph.vertices:
@@ -177,7 +218,8 @@ class RayRun:
                 at = (vertex.id, subtask)
                 self.actors[at] = take_actor(vertex)
                 building = self.actors[at].build.options(concurrency_group="control")
-                built[building.remote(self._name, shipped[vertex.id], vertex.id, subtask)] = at
+                where = (shipped[vertex.id], vertex.id, subtask)
+                built[building.remote(self._name, *where, participation)] = at
         self._await_built(built)
         self._start_all()
 
@@ -211,16 +253,59 @@ class RayRun:
             self._joining[joining.remote()] = at
         if self._draining:
             self._tell_all("drain")
+        if self._coordinator is not None:
+            self._coordinator.start()
 
     def _watch(self) -> None:
         """Handle whatever call returns next until every task has ended."""
         waiting: dict[Any, Callable[[Any], None]] = dict.fromkeys(self._joining, self._on_end)
+        for at in list(self._joining.values()):
+            self._listen(at, waiting)
         for at, uid, receive in self._results():
             self._fetch(at, uid, receive, waiting)
         while waiting:
             self._look()
             for call in ray.wait(list(waiting), timeout=_LOOK_S)[0]:
                 waiting.pop(call)(call)
+            self._look_for_silent()
+        if self._coordinator is not None:
+            self._coordinator.wait_for_end()
+
+    def _listen(self, at: Subtask, waiting: dict[Any, Callable[[Any], None]]) -> None:
+        """Hear what a task says to the coordinator, and that its actor lives."""
+
+        def heard(call: Any) -> None:
+            packed, is_last = self._got(call, at)
+            if self._coordinator is not None:
+                for message in unpacked_news(packed):
+                    self._coordinator.report(message)
+            if is_last:
+                self._silent_s.pop(at, None)
+            else:
+                self._listen(at, waiting)
+
+        self._silent_s[at] = 0.0
+        listening = self.actors[at].news.options(concurrency_group="news")
+        waiting[listening.remote(self._news_s)] = heard
+
+    @property
+    def _news_s(self) -> float:
+        """How long an actor may wait for news before it answers without any."""
+        timeout_s = self._config.worker_timeout_s
+        return _NEWS_S if timeout_s is None else min(_NEWS_S, timeout_s / 3)
+
+    def _look_for_silent(self) -> None:
+        """Give up an actor that does not answer; called in every round."""
+        now, before = time.monotonic(), self._looked_s
+        self._looked_s = now
+        # Not more than a look for a look: while this process was stopped itself, nobody waited.
+        passed_s, timeout_s = min(now - before, 2 * _LOOK_S), self._config.worker_timeout_s
+        for at in self._silent_s:
+            self._silent_s[at] += passed_s
+            if timeout_s is not None and self._silent_s[at] > timeout_s:
+                self._joining = {call: task for call, task in self._joining.items() if task != at}
+                ray.kill(self.actors[at])
+                raise self._died(at, f"it did not answer for {timeout_s:g} s and was killed")
 
     def _fetch(
         self,
@@ -258,14 +343,14 @@ class RayRun:
         try:
             return ray.get(call)
         except RayActorError as error:
-            name = self.graph.vertices[at[0]].name
-            died = WorkerDiedError(
-                f"the Ray actor of {name!r}, subtask {at[1]}, died: {_reason(error)}",
-                operator=name,
-                subtask=at[1],
-            )
-            died.__cause__ = error
-            raise JobFailedError(name, died) from died
+            raise self._died(at, _reason(error), error) from error
+
+    def _died(self, at: Subtask, why: str, error: Exception | None = None) -> JobFailedError:
+        name = self.graph.vertices[at[0]].name
+        told = f"the Ray actor of {name!r}, subtask {at[1]}, died: {why}"
+        died = WorkerDiedError(told, operator=name, subtask=at[1])
+        died.__cause__ = error
+        return JobFailedError(name, died)
 
     # The end.
 
@@ -275,6 +360,12 @@ class RayRun:
                 self.state = RunState.FAILED
                 self.error = error
 
+    def _stop(self) -> None:
+        """End where a checkpoint stands."""
+        with self._lock:
+            if self.state is RunState.RUNNING:
+                self.state = RunState.FINISHED
+
     def _end(self) -> None:
         try:
             if self._joining:
@@ -282,6 +373,8 @@ class RayRun:
             self._let_go()
         except Exception as error:  # Ray itself is gone
             self._fail(error)
+        if self._coordinator is not None:
+            self._coordinator.close()
         with self._lock:
             if self.state is RunState.RUNNING:
                 self.state = RunState.FINISHED
@@ -308,9 +401,9 @@ class RayRun:
                 except RayError:
                     continue  # it died, which is or is not why the job ended
 
-    def _tell_all(self, what: str) -> None:
+    def _tell_all(self, what: str, *said: Any) -> None:
         for actor in list(self.actors.values()):
-            getattr(actor, what).options(concurrency_group="control").remote()
+            getattr(actor, what).options(concurrency_group="control").remote(*said)
 
     # What subtasks report.
 
@@ -374,7 +467,7 @@ class RayRun:
         return EdgeMetrics(
             self.graph.stream_graph[edge.upstream].name,
             head.name,
-            sent.records,
+            sent.records + received.restored,
             received.records,
             max(0, sent.batches - received.batches),
             self._config.channel_batches,
