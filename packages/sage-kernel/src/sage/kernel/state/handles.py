@@ -90,21 +90,21 @@ def check_map_key(map_key: Any) -> None:
 class ValueStateHandle:
     """A value for each key that stays; see `sage.common.core.state.ValueHandle`."""
 
-    __slots__ = ("_default", "_get", "_owner", "_storable", "_table")
+    __slots__ = ("_default", "_owner", "_storable", "_table")
 
     def __init__(
         self, owner: CurrentKey, table: ValueTable, storable: StorableTypes, default: Any = None
     ) -> None:
         self._owner, self._table, self._storable = owner, table, storable
-        self._get, self._default = table.get, default
+        self._default = default
 
     def get(self) -> Any:
         """Return the value, or the descriptor's default."""
-        return self._get(self._owner.current_key, self._default)
+        return self._table.get(self._owner.current_key, self._default)
 
     def get_or(self, default: Any) -> Any:
         """Return the value, or ``default``."""
-        return self._get(self._owner.current_key, default)
+        return self._table.get(self._owner.current_key, default)
 
     def set(self, value: Any) -> None:
         """Store a value."""

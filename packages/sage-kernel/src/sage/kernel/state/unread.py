@@ -59,10 +59,18 @@ class UnreadSnapshots:
 
     def added(self, snapshot: ReadOnce[T]) -> ReadOnce[T]:
         """Return a snapshot that was taken, and remember it until it has been read."""
+        self._taken = [ref for ref in self._taken if _waits(ref)]
         self._taken.append(weakref.ref(snapshot))
         return snapshot
 
     def __bool__(self) -> bool:
-        if self._taken:
-            self._taken = [ref for ref in self._taken if (s := ref()) is not None and not s.is_read]
-        return bool(self._taken)
+        for ref in self._taken:
+            if _waits(ref):
+                return True
+        self._taken.clear()
+        return False
+
+
+def _waits(ref: weakref.ref[ReadOnce[Any]]) -> bool:
+    snapshot = ref()
+    return snapshot is not None and not snapshot.is_read

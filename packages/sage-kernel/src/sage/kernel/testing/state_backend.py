@@ -25,6 +25,7 @@ from sage.kernel.errors import StateCodecError
 from sage.kernel.state.backend import ALL_GROUPS, StateBackend, StateEntry
 from sage.kernel.state.codec import StateCodec
 from sage.kernel.state.key_group import key_group
+from sage.kernel.testing.backend_snapshots import SnapshotsBesideChanges
 
 __all__ = ["StateBackendConformance"]
 
@@ -182,6 +183,16 @@ class StateBackendConformance(ABC):
                 maps.remove(n % 5, n)
             read = {_decoded(e.key): _decoded(e.value) for e in reading.result() if e.state == "v"}
             assert read == {n: (n, [n]) for n in range(2000)}
+
+    def test_no_snapshot_shows_what_happens_behind_it(self) -> None:
+        """Values that are changed in place and stored again do not change in older snapshots.
+
+        That is so for what was got before a snapshot and after it, and for snapshots that are read
+        late, in any order, or not at all.
+        """
+        for seed in range(12):
+            with self._backends() as [backend]:
+                SnapshotsBesideChanges(random.Random(seed), backend, ("a", 7, 0.5)).run(500)
 
     def test_a_snapshot_goes_by_key_group(self) -> None:
         """Entries come in the order of their groups; a range of groups gives those and no other."""
