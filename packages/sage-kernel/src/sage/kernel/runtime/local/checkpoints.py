@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sage.kernel.checkpoint.barrier import Barrier
+from sage.kernel.checkpoint.filesystem import filesystem_of
 from sage.kernel.checkpoint.journal import JournalFolder
 from sage.kernel.checkpoint.ledger import state_file_path
 from sage.kernel.checkpoint.messages import Message
@@ -43,6 +44,13 @@ class Participation:
         return cls(beginning.restoration, beginning.journals, beginning.options.is_exact)
 
 
+def _write(
+    folder: str, label: str, operators: Iterator[tuple[str, Iterator[Section]]]
+) -> WrittenFile:
+    files, path = filesystem_of(folder)  # not where the state came from: that may be a savepoint
+    return write_state_file(files, state_file_path(path, label), operators)
+
+
 class Participants:
     """The tasks of one process, as the coordinator sees them.
 
@@ -58,8 +66,7 @@ class Participants:
         tasks: Sequence[Task],
         report: Callable[[Message], None],
     ) -> None:
-        self._files = participation.restoration.files
-        self._writer = SnapshotWriter(self._write)
+        self._writer = SnapshotWriter(_write)
         self._members = []
         for task in tasks:
             give_journals(task, participation.journals)
@@ -85,11 +92,6 @@ class Participants:
     def close(self) -> None:
         """Wait until everything is written and reported that the tasks had to say."""
         self._writer.close()
-
-    def _write(
-        self, folder: str, label: str, operators: Iterator[tuple[str, Iterator[Section]]]
-    ) -> WrittenFile:
-        return write_state_file(self._files, state_file_path(folder, label), operators)
 
 
 class LocalCheckpoints:

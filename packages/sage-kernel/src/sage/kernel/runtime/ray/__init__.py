@@ -12,6 +12,7 @@ Layout:
     wiring     channels between actors, with credits
     actor      the shell around one task
     pool       actors that wait for their next task
+    news       what tasks say to the coordinator of checkpoints
     results    brings the records of ``collect`` home
     failures   errors on their way between processes
     run        places, watches and ends the actors of one job

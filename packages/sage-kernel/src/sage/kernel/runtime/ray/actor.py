@@ -3,8 +3,8 @@
 It runs a `LocalRun` of a single subtask, so that everything a task is promised on a thread of the
 driver holds here too: policies, linger, async hosts, services (one of each for this process).
 
-Three groups of calls have threads of their own: deliveries, which may wait for room; ``join`` and
-``fetch``, which wait for the task; and control, which never waits.
+Groups of calls have threads of their own: deliveries, which may wait for room; ``join``, ``fetch``
+and ``news``, which wait for the task; and control, which never waits.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ray import cloudpickle
 
@@ -21,6 +21,7 @@ from sage.kernel.metrics.fates import OperatorMetrics
 from sage.kernel.runtime.dead_letters import DeadLetter
 from sage.kernel.runtime.local.run import LocalRun
 from sage.kernel.runtime.ray.failures import packed
+from sage.kernel.runtime.ray.news import News
 from sage.kernel.runtime.ray.results import ResultSink
 from sage.kernel.runtime.ray.shipping import Shipment
 from sage.kernel.runtime.ray.wiring import ActorWiring, Carried
@@ -28,10 +29,13 @@ from sage.kernel.runtime.run_state import RunState
 from sage.kernel.runtime.services import Services
 from sage.kernel.runtime.wiring import LinkKey
 
+if TYPE_CHECKING:
+    from sage.kernel.runtime.local.checkpoints import Participants
+
 __all__ = ["CONCURRENCY_GROUPS", "Report", "TaskActor"]
 
 # What is in no group, ``deliver``, has one thread of its own.
-CONCURRENCY_GROUPS = {"control": 1, "join": 1, "fetch": 1}
+CONCURRENCY_GROUPS = {"control": 1, "join": 1, "fetch": 1, "news": 1}
 _THREAD_S = 0.2
 
 
@@ -66,14 +70,31 @@ class TaskActor:
     def __init__(self) -> None:
         self._wiring = ActorWiring("")
         self._run: LocalRun | None = None
+        self._news = News()
+        self._participants: Participants | None = None
         self._where = ""
 
     def ping(self) -> None:
         """Answer."""
 
-    def build(self, run: str, shipped: bytes, vertex: int, subtask: int) -> bytes | None:
-        """Make the task of a run; return why it cannot be made, packed, or None."""
-        self._wiring = ActorWiring(run)
+    def build(
+        self,
+        run: str,
+        shipped: bytes,
+        vertex: int,
+        subtask: int,
+        participation: bytes = b"",
+    ) -> bytes | None:
+        """Make the task of a run; return why it cannot be made, packed, or None.
+
+        Args:
+            run: Which run it is.
+            shipped: A `Shipment`, pickled.
+            vertex: The vertex of the plan.
+            subtask: Which of its subtasks.
+            participation: A `Participation`, pickled; empty if there are no checkpoints.
+        """
+        self._wiring, self._news, self._participants = ActorWiring(run), News(), None
         try:
             shipment: Shipment = cloudpickle.loads(shipped)
             self._where = f"in the actor of {shipment.graph.vertices[vertex].name!r} [{subtask}]"
@@ -84,6 +105,12 @@ class TaskActor:
                 wiring=self._wiring,
                 only=(vertex, subtask),
             )
+            if participation:
+                from sage.kernel.runtime.local.checkpoints import Participants
+
+                self._participants = Participants(
+                    cloudpickle.loads(participation), self._run.tasks, self._news.put
+                )
         except Exception as error:  # raised again in the driver
             return packed(error, self._where)
         return None
@@ -108,10 +135,27 @@ class TaskActor:
         """Return records that a sink sends home, and whether they are the last."""
         return self._result_sinks[uid].fetch()
 
+    def news(self, wait_s: float) -> tuple[bytes, bool]:
+        """Return what the task says to the coordinator, packed, and whether that was all."""
+        return self._news.take(wait_s)
+
+    def request(self, barrier: Barrier) -> None:
+        """Ask the task for a cut."""
+        if self._participants is not None:
+            self._participants.request(barrier)
+
+    def complete(self, checkpoint: int) -> None:
+        """Tell the task that a checkpoint is complete."""
+        if self._participants is not None:
+            self._participants.complete(checkpoint)
+
     def join(self) -> Report:
         """Wait for the task's end and report."""
         self._made.join()
         self._wiring.close()
+        if self._participants is not None:
+            self._participants.close()
+        self._news.end()
         return replace(self.report(), is_last=True, is_reusable=_no_thread_is_left())
 
     def report(self) -> Report:

@@ -14,7 +14,7 @@ from ray import cloudpickle
 
 from sage.kernel.errors import JobFailedError, RemoteError
 
-__all__ = ["packed", "unpacked"]
+__all__ = ["packed", "travelling", "unpacked"]
 
 
 def packed(error: BaseException, where: str) -> bytes:
@@ -25,10 +25,10 @@ def packed(error: BaseException, where: str) -> bytes:
         where: Where it was raised, for the note that shows the traceback.
     """
     cause = error.__cause__
-    shown = _travelling(error)
+    shown = travelling(error)
     if isinstance(error, JobFailedError) and cause is not None:
         note = f"{where}:\n{_trace(cause)}"
-        return cloudpickle.dumps((shown, _travelling(cause), note))  # type: ignore[no-any-return]
+        return cloudpickle.dumps((shown, travelling(cause), note))  # type: ignore[no-any-return]
     note = f"{where}:\n{_trace(error)}"
     return cloudpickle.dumps((shown, None, note))  # type: ignore[no-any-return]
 
@@ -45,7 +45,7 @@ def unpacked(data: bytes) -> BaseException:
     return error
 
 
-def _travelling(error: BaseException) -> BaseException:
+def travelling(error: BaseException) -> BaseException:
     """Return the error, or what stands for it if it cannot be rebuilt elsewhere."""
     if _travels(error):
         return error

@@ -7,6 +7,7 @@ from typing import Any
 
 from sage.common.errors import ConfigError, Problem
 from sage.kernel.config import EngineConfig
+from sage.kernel.errors import GraphError
 from sage.kernel.graph.job_graph import JobGraph
 from sage.kernel.runtime.ray.cluster import Cluster, ray_module
 from sage.kernel.runtime.run import Run
@@ -43,7 +44,19 @@ class RayRuntime:
         """
         from sage.kernel.runtime.ray.run import RayRun
 
-        return RayRun(graph, config, services, self._cluster, self._start_timeout_s)
+        placed = (graph, config, services, self._cluster, self._start_timeout_s)
+        options = config.fault_tolerance
+        if options is None:
+            return RayRun(*placed)
+        if options.checkpoint_dir.startswith("memory:"):
+            raise GraphError(
+                f"checkpoint_dir {options.checkpoint_dir!r} is in one process, and tasks on Ray "
+                "are in several",
+                hint="give a folder or URL that all machines of the cluster share",
+            )
+        from sage.kernel.runtime.recovery import RecoveringRun
+
+        return RecoveringRun(graph, options, lambda begin: RayRun(*placed, beginning=begin))
 
     def sink_into(self, records: list[Any]) -> Any:
         """Return a sink that brings records back from its actor."""

@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import functools
 import pickle
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -42,10 +42,17 @@ _MOST_BYTES = 4 << 20
 
 
 class Carried(NamedTuple):
-    """What went through one end of a link."""
+    """What went through one end of a link.
+
+    Attributes:
+        records: How many records.
+        batches: How many batches, in this run.
+        restored: At the receiver's end, records of earlier runs, as a checkpoint counts them.
+    """
 
     records: int = 0
     batches: int = 0
+    restored: int = 0
 
 
 class RemoteChannel(Channel):
@@ -163,6 +170,7 @@ class ActorWiring:
         self._run = run
         self._mailbox = Mailbox()
         self._incoming: dict[LinkKey, Channel] = {}
+        self._delivered: Counter[LinkKey] = Counter()
         self._outgoing: dict[LinkKey, RemoteChannel] = {}
 
     def mailbox(self, receiver: tuple[int, int]) -> Mailbox:
@@ -207,6 +215,7 @@ class ActorWiring:
                 channel.cut(values)
             elif values:
                 channel.send(Batch(values, riders))
+                self._delivered[key] += len(values)
             if mark is not None:
                 channel.mark(mark[0], idle=mark[1])
         except ChannelClosed:
@@ -226,7 +235,10 @@ class ActorWiring:
     @property
     def received(self) -> dict[LinkKey, Carried]:
         """What the task took from each incoming link."""
-        return {k: Carried(c.received, c.batches_done) for k, c in self._incoming.items()}
+        return {
+            key: Carried(c.received, c.batches_done, c.sent - self._delivered[key])
+            for key, c in self._incoming.items()
+        }
 
 
 def pieces(batch: Batch) -> Iterator[Batch]:
