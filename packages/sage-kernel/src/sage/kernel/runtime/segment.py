@@ -17,6 +17,7 @@ from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.operators.operator import LiveOperator
 from sage.kernel.runtime.chain_compiler import CompiledLoop, compile_loop
 from sage.kernel.runtime.channel import Batch
+from sage.kernel.runtime.dead_letters import DeadLetter
 from sage.kernel.runtime.output import Columns, OutputEdge
 from sage.kernel.time.watermark import START_OF_TIME
 
@@ -29,6 +30,7 @@ class Node:
 
     Attributes:
         watermark_s: How far event time has come behind it.
+        letters: The records that it set aside.
     """
 
     transformation: Transformation
@@ -36,6 +38,7 @@ class Node:
     policy: ErrorPolicy
     statistics: OperatorStatistics = field(default_factory=OperatorStatistics)
     watermark_s: float = START_OF_TIME
+    letters: list[DeadLetter] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.live.statistics = self.statistics

@@ -71,7 +71,8 @@ class SnapshotWriter:
         chains = self._chains.get(task)
         if chains is None or task in self._broken:
             return True
-        return any(chain.change_bytes > chain.base_bytes for chain in chains.values())
+        changes = sum(chain.change_bytes for chain in chains.values())
+        return changes > sum(chain.base_bytes for chain in chains.values())
 
     def submit(self, report: Report, snapshot: TaskSnapshot) -> None:
         """Write a snapshot and acknowledge it."""

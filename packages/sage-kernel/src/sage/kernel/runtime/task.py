@@ -47,6 +47,7 @@ from sage.kernel.time.clock import DrivenClock, system_clock
 from sage.kernel.time.watermark import END_OF_TIME, START_OF_TIME, InputWatermarks
 
 if TYPE_CHECKING:
+    from sage.kernel.runtime.dead_letters import DeadLetters
     from sage.kernel.runtime.task_checkpoints import TaskCheckpoints
 
 __all__ = ["Task"]
@@ -98,6 +99,7 @@ class Task:
         self._batch_size = config.batch_size
         self._linger_s = config.linger_ms / 1000
         self.checkpoints: TaskCheckpoints | None = None  # set by the run, if it makes any
+        self.dead_letters: DeadLetters | None = None  # likewise
         self.reader: Reader | None = None
         self.hosted: HostedHead | None = None
         if host is not None:

@@ -26,6 +26,7 @@ from sage.kernel.operators.journalled import journal_of
 from sage.kernel.runtime.alignment import Alignment, Item
 from sage.kernel.runtime.channel import Batch, Channel, ChannelClosed, EndOfInput, Wake
 from sage.kernel.runtime.in_flight import InFlight
+from sage.kernel.runtime.kept_letters import KeptLetters
 from sage.kernel.runtime.restoration import Restoration
 from sage.kernel.runtime.segment import Node
 from sage.kernel.runtime.snapshot_writer import SnapshotWriter, TaskSnapshot
@@ -84,6 +85,12 @@ class TaskCheckpoints:
         self._stopping = False
         self._woken = threading.Event()
         self._codecs: dict[str, StateCodec] = {}
+        self._letters = {
+            n.transformation.uid: KeptLetters(
+                n, self._codec(n.transformation.uid, n.transformation.name)
+            )
+            for n in task.nodes
+        }
         for node in task.nodes:
             node.live.is_checkpointed = True
             transactions = SinkTransactions.of(node.live)
@@ -141,6 +148,8 @@ class TaskCheckpoints:
         transactions = self._transactions.get(uid)
         if state is not None:
             _restore_counts(node, state)
+            if self._task.dead_letters is not None:
+                self._letters[uid].restore(state, self._task.dead_letters.add)
             if not self.is_finished:
                 node.live.restore(state)
             if node is self._task.source:
@@ -301,6 +310,7 @@ class TaskCheckpoints:
             live.flush()
         live.snapshot(state, full=full)
         state.put_whole(COUNTS, _counts(node))
+        self._letters[node.transformation.uid].put_into(state, full=full)
         if node is self._task.source:
             assert self._task.reader is not None
             self._task.reader.snapshot(state)
@@ -364,6 +374,7 @@ class TaskCheckpoints:
             if transactions is not None:
                 state.put_whole(PREPARED, transactions.prepare())
             state.put_whole(COUNTS, _counts(node))
+            self._letters[node.transformation.uid].put_into(state, full=True)
             if node is self._task.source:
                 assert self._task.reader is not None
                 self._task.reader.snapshot(state)

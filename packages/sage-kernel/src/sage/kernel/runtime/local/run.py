@@ -84,6 +84,8 @@ class LocalRun:
             if only is None
             else [deployment.task(graph.vertices[only[0]], only[1])]
         )
+        for task in self.tasks:
+            task.dead_letters = self.dead_letters
         self._open_tasks = len(self.tasks)
         self._checkpoints: LocalCheckpoints | None = None
         if beginning is not None:
@@ -238,6 +240,7 @@ class LocalRun:
         is_input: bool = True,
     ) -> None:
         letter = DeadLetter.of(node.transformation, record, error, attempts, is_input=is_input)
+        node.letters.append(letter)
         if not self.dead_letters.add(letter):
             raise JobFailedError(
                 node.transformation.name,
