@@ -12,6 +12,7 @@ round until the barrier has come round too (Carbone et al., Lightweight Asynchro
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from sage.kernel.checkpoint.barrier import Barrier
 from sage.kernel.checkpoint.messages import Committed, Finished, Message, TaskName
 from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
+from sage.kernel.checkpoint.own_attributes import OwnAttributes
 from sage.kernel.checkpoint.steps import reached
 from sage.kernel.errors import JobFailedError
 from sage.kernel.operators.journalled import journal_of
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from sage.kernel.runtime.task import Task
 
 __all__ = ["COUNTS", "TaskCheckpoints", "give_journals"]
+
+_logger = logging.getLogger("sage.checkpoint")
 
 COUNTS = "#counts"
 PREPARED = "#prepared"
@@ -84,6 +88,7 @@ class TaskCheckpoints:
         self._last_cut = 0
         self._stopping = False
         self._woken = threading.Event()
+        self._watched: dict[str, list[OwnAttributes]] = {}  # until they were warned about
         self._codecs: dict[str, StateCodec] = {}
         self._letters = {
             n.transformation.uid: KeptLetters(
@@ -140,6 +145,13 @@ class TaskCheckpoints:
         head = self._restored_inputs()
         if head is not None:
             self._restore_inputs(head)
+        if task.subtask == 0 and not self.is_finished:  # one of them says it for all
+            self._watched = {
+                node.transformation.name: [
+                    OwnAttributes(f.owner) for f in node.live.functions if f.owner is not None
+                ]
+                for node in task.nodes
+            }
         reached("recovery.restored")
 
     def _restore(self, node: Node) -> None:
@@ -272,6 +284,7 @@ class TaskCheckpoints:
         task = self._task
         barrier, freed = self._alignment.take()
         self._last_cut = barrier.checkpoint
+        self._warn_of_own_attributes()
         for node in task.nodes:
             if node.live.journal is not None:
                 self._guarded(
@@ -300,6 +313,20 @@ class TaskCheckpoints:
         if barrier.stops and task.source is not None:
             self._stopping = True
         return freed
+
+    def _warn_of_own_attributes(self) -> None:
+        """Name each function that keeps state where no checkpoint finds it, once."""
+        for name, watched in list(self._watched.items()):
+            changed = [attribute for each in watched for attribute in each.changed()]
+            if changed:
+                del self._watched[name]
+                _logger.warning(
+                    "the function of operator %r keeps state in %s, which no checkpoint remembers:"
+                    " use self.context.state(...) on a keyed stream, or define snapshot_state()"
+                    " and restore_state()",
+                    name,
+                    ", ".join(f"self.{attribute}" for attribute in changed),
+                )
 
     def _put(self, node: Node, state: OperatorState, full: bool) -> None:
         live = node.live
