@@ -33,14 +33,16 @@ def test_every_kind_of_folder_can_be_listed(url: str, fake_job: Any) -> None:
     stored = words.storage.newest_valid().checkpoint
     stored.copy_to(words.storage.files, f"{url}/kept/first")
     stored.copy_to(words.storage.files, f"{url}/second")
+    stored.copy_to(words.storage.files, f"{url}/words/savepoints/third")
     one = [("chk-00000001-e0001", "complete")]
     of_words = [*one, ("chk-00000002-e0001", "unfinished")]
     savepoints = [("second", "complete")], [("first", "complete")]
-    assert conditions(f"{url}/words") == of_words
+    assert conditions(f"{url}/words") == [*of_words, ("third", "complete")]
     assert conditions(f"{url}/other") == one
     assert conditions(f"{url}/second") == savepoints[0]
     assert conditions(f"{url}/words/chk-00000001-e0001") == one
-    assert conditions(url) == savepoints[0] + savepoints[1] + one + of_words
+    everything = conditions(url)
+    assert everything == [*savepoints[0], *savepoints[1], *one, *of_words, ("third", "complete")]
 
 
 def test_what_does_not_count_is_told(url: str, fake_job: Any) -> None:

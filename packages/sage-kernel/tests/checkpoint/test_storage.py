@@ -12,9 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
 
 from sage.kernel.checkpoint.manifest import Manifest
-from sage.kernel.checkpoint.state_file import WrittenFile
+from sage.kernel.checkpoint.operator_state import Section
+from sage.kernel.checkpoint.remote_filesystem import RemoteFilesystem
+from sage.kernel.checkpoint.state_file import WrittenFile, write_state_file
 from sage.kernel.checkpoint.storage import CheckpointStorage, safe_name, state_file_name
 from sage.kernel.checkpoint.stored_checkpoint import MANIFEST
 from sage.kernel.errors import CheckpointError, NewerFormatError
@@ -162,8 +165,10 @@ def test_only_the_newest_are_kept(url: str, fake_job: Any) -> None:
     """Retention keeps as many complete checkpoints as it was told to."""
     job = fake_job(url, retain=2)
     job.start()
+    assert job.storage.retire(job.run.lineage) == 0
     for number in range(1, 8):
         job.take(b"%d" % number, complete=number != 5)
+    assert job.storage.retire(job.run.lineage) == 6
     assert folders(job) == ["chk-00000006-e0001", "chk-00000007-e0001"]
 
 
@@ -291,6 +296,55 @@ def test_a_full_disk_leaves_the_old_checkpoint(
         job.take(b"newest")
         assert job.payload(job.storage.newest_valid().checkpoint) == b"newest"
         assert len(folders(job)) == 1
+
+
+class FakeFullStore(MemoryFileSystem):
+    """An object store that refuses the n-th of what is put into it."""
+
+    left = -1
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **kwargs: Any) -> None:
+        self._count()
+        super().pipe_file(path, value, mode, **kwargs)
+
+    def _open(self, path: str, mode: str = "rb", **kwargs: Any) -> Any:
+        if "w" in mode:
+            self._count()
+        return super()._open(path, mode, **kwargs)
+
+    def _count(self) -> None:
+        cls = type(self)
+        cls.left -= 1
+        if cls.left == 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_store_that_is_full_leaves_the_old_checkpoint(tmp_path: Path, fake_job: Any) -> None:
+    """Whichever object an object store refuses, the old checkpoint stands, and the next works."""
+    for refused in (1, 2, 3):
+        job = fake_job(f"memory:/{tmp_path}/{refused}", retain=1)
+        job.storage.files = RemoteFilesystem(FakeFullStore())
+        job.start()
+        job.take(b"old")
+        FakeFullStore.left = refused
+        with pytest.raises(CheckpointError, match="No space left"):
+            take_through(job, b"new")
+        assert job.payload(job.storage.newest_valid(job.run.lineage).checkpoint) == b"old"
+        take_through(job, b"newest")
+        assert job.payload(job.storage.newest_valid().checkpoint) == b"newest"
+        assert len(folders(job)) == 1
+
+
+def take_through(job: Any, payload: bytes) -> None:
+    """Take a checkpoint with the storage's own filesystem, also for the task."""
+    number = job.run.highest_begun + 1
+    job.run.heartbeat(highest_begun=number)
+    job.storage.begin(number, job.run.epoch)
+    path = f"{job.storage.path}/chk-{number:08d}-e0001/task-0.state"
+    sections = [Section("whole", "state", payload)]
+    file = write_state_file(job.storage.files, path, [("task", sections)])
+    job.storage.complete(job.manifest(number, file), job.run.check)
+    job.storage.retire(job.run.lineage)
 
 
 def test_a_manifest_is_plain_json(tmp_path: Path, fake_job: Any) -> None:

@@ -7,6 +7,7 @@ jobs are running; what a running job deletes meanwhile was never in the list.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,6 +20,8 @@ from sage.kernel.checkpoint.stored_checkpoint import MANIFEST, StoredCheckpoint,
 from sage.kernel.errors import CheckpointError, DamagedCheckpointError, NewerFormatError
 
 __all__ = ["Condition", "ListedCheckpoint", "checkpoints_in", "verified"]
+
+_LEVELS = 2  # <checkpoint_dir>/<job>/savepoints
 
 Condition = Literal["complete", "unfinished", "damaged", "fenced", "newer format"]
 
@@ -60,11 +63,7 @@ def checkpoints_in(url: str) -> list[ListedCheckpoint]:
     if files.size(f"{path}/{MANIFEST}") is not None:
         return [_listed(files, path)]
     with explained("list the checkpoints in", path):
-        found = _in_folder(files, path)
-        seen = {one.path for one in found}
-        for name in files.names(path):
-            if f"{path}/{name}" not in seen:
-                found += _in_folder(files, f"{path}/{name}")
+        found = list(_below(files, path, _LEVELS))
     if not found:
         raise CheckpointError(
             f"there are no checkpoints in {path!r}",
@@ -96,6 +95,16 @@ def verified(url: str, listed: ListedCheckpoint) -> ListedCheckpoint | None:
             return None  # its job has deleted it just now
         return replace(listed, condition="damaged", problem=error.message)
     return listed
+
+
+def _below(files: Filesystem, path: str, levels: int) -> Iterator[ListedCheckpoint]:
+    """List what is in a folder and in those in it: in those of jobs, and of their savepoints."""
+    found = _in_folder(files, path)
+    yield from found
+    seen = {one.path for one in found}
+    for name in files.names(path) if levels else ():
+        if f"{path}/{name}" not in seen:
+            yield from _below(files, f"{path}/{name}", levels - 1)
 
 
 def _in_folder(files: Filesystem, path: str) -> list[ListedCheckpoint]:

@@ -7,7 +7,6 @@ tasks have acknowledged. A savepoint is a checkpoint of which a copy is put wher
 from __future__ import annotations
 
 import time
-from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -48,8 +47,10 @@ class StoredLedger:
         job: Name of the job.
         operators: What the job consists of.
         tasks: Its tasks.
-        restored: Number of the checkpoint that the run begins with, 0 for none.
-        retain: How many complete checkpoints are kept.
+
+    Attributes:
+        oldest_kept: Number of the oldest checkpoint that a run may still go on from, 0 for the
+            beginning.
     """
 
     def __init__(
@@ -59,22 +60,14 @@ class StoredLedger:
         job: str,
         operators: Sequence[OperatorEntry],
         tasks: Mapping[TaskName, PlannedTask],
-        *,
-        restored: int = 0,
-        retain: int = 3,
     ) -> None:
+        self.oldest_kept = 0
         self._storage = storage
         self._owner = owner
         self._job = job
         self._operators = tuple(operators)
         self._tasks = tasks
         self._folders: dict[int, str] = {}
-        self._kept = deque([restored], maxlen=retain)
-
-    @property
-    def oldest_kept(self) -> int:
-        """Number of the oldest checkpoint that a run may still go on from, 0 for the beginning."""
-        return self._kept[0]
 
     @property
     def highest_begun(self) -> int:
@@ -85,7 +78,8 @@ class StoredLedger:
         """Make room for a checkpoint, note that it was begun, and return where it is."""
         self._owner.check()
         self._owner.heartbeat(highest_begun=checkpoint)
-        self._storage.retire(self._owner.lineage)  # the sinks have committed the one before
+        # The sinks have committed the one before.
+        self.oldest_kept = self._storage.retire(self._owner.lineage)
         reached("checkpoint.retired")
         folder = self._folders[checkpoint] = self._storage.begin(checkpoint, self._owner.epoch)
         return folder
@@ -108,7 +102,6 @@ class StoredLedger:
         reached("manifest.before")
         self._storage.complete(manifest, self._owner.check)
         reached("manifest.after")
-        self._kept.append(pending.checkpoint)
         if pending.kind == "savepoint":
             name = f"sp-{pending.checkpoint:08d}-e{self._owner.epoch:04d}"
             path = pending.path or f"{self._storage.path}/savepoints/{name}"

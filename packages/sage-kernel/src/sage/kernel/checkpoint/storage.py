@@ -191,7 +191,7 @@ class CheckpointStorage:
                 return Found(stored, tuple(passed_over))
         return Found(None, tuple(passed_over))
 
-    def retire(self, lineage: Lineage | None = None) -> None:
+    def retire(self, lineage: Lineage | None = None) -> int:
         """Delete what is older than the newest complete checkpoint, but for what is kept.
 
         Kept are the newest complete ones and the files that they refer to. A checkpoint that was
@@ -200,16 +200,22 @@ class CheckpointStorage:
 
         Args:
             lineage: Which ones count; None for all.
+
+        Returns:
+            The number of the oldest one that is kept, 0 if there is none: nothing that belongs to
+            earlier ones is needed any more.
         """
         with explained("delete old checkpoints in", self.path):
             folders = checkpoint_folders(self.files, self.path)
             whole = [f for f in folders if f.name not in self._damaged and _includes(lineage, f)]
             kept = [f for f in whole if self._is_complete(f.name)][-self._retain :]
-            if kept:
-                self._delete(
-                    (f for f in folders if f.checkpoint < kept[-1].checkpoint and f not in kept),
-                    {path for f in kept for path in self._manifest(f.name).files()},
-                )
+            if not kept:
+                return 0
+            self._delete(
+                (f for f in folders if f.checkpoint < kept[-1].checkpoint and f not in kept),
+                {path for f in kept for path in self._manifest(f.name).files()},
+            )
+            return kept[0].checkpoint
 
     def remove_leftovers(self, epoch: int) -> None:
         """Delete what earlier runs began and did not complete, but for what is still needed.
