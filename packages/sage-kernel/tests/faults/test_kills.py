@@ -1,0 +1,109 @@
+"""Kill -9 loses nothing and doubles nothing, wherever it hits."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+import pytest
+from fault_harness import Fault, Trial
+from fault_jobs import JOBS
+
+IN_A_CHECKPOINT = (
+    *("checkpoint.retired", "checkpoint.requested", "task.snapshot", "barrier.injected"),
+    *("sink.prepare.before", "sink.prepare.after", "task.write.before"),
+    *("storage.state.write.before", "storage.state.fsync.before", "task.write.after"),
+    *("task.acknowledged", "manifest.before"),
+    *("storage.manifest.write.before", "storage.manifest.fsync.before"),
+    *("storage.manifest.rename.before", "storage.manifest.rename.after", "manifest.after"),
+    *("sink.commit.before", "sink.commit.after", "storage.retire.before"),
+)
+AT_THE_START = (
+    *("storage.probe.write.before", "storage.probe.fsync.before"),
+    *("storage.probe.rename.before", "storage.probe.rename.after"),
+    *("storage.owner.write.before", "storage.owner.fsync.before"),
+    *("storage.owner.rename.before", "storage.owner.rename.after"),
+    *("recovery.found", "recovery.restored"),
+    *("recovery.commit.before", "recovery.commit.after"),
+    *("recovery.abort.before", "recovery.abort.after"),
+)
+
+
+def _shown(trials: list[Trial]) -> Any:
+    return pytest.mark.parametrize("trial", trials, ids=str)
+
+
+def _drawn_job(seed: object) -> tuple[str, int]:
+    draw = random.Random(str(seed))
+    return draw.choice(sorted(JOBS)), draw.choice([1, 2, 3])
+
+
+@_shown([Trial(job, parallelism=1 + at % 3) for at, job in enumerate(JOBS)])
+def test_a_run_without_faults_commits_what_the_oracle_writes(trial: Trial, outcome: Any) -> None:
+    """Checkpoints change neither output nor counts."""
+    outcome()
+
+
+def _killed_at(step: str) -> Trial:
+    job, parallelism = _drawn_job(step)
+    nth = random.Random(step).randint(2, 6)
+    return Trial(job, (Fault(kill_at=(step, nth)),), parallelism)
+
+
+@_shown([_killed_at(step) for step in IN_A_CHECKPOINT])
+def test_a_kill_at_a_step_of_a_checkpoint_is_survived(trial: Trial, outcome: Any) -> None:
+    """Before and behind each write, fsync, rename, manifest and commit."""
+    killed, _ = outcome()
+    assert killed.was_killed, "the step was never reached"
+
+
+def _killed_at_start(step: str) -> Trial:
+    job, parallelism = _drawn_job(step)
+    before = Fault(kill_at=(random.Random(step).choice(["manifest.after", "task.acknowledged"]), 4))
+    return Trial(job, (before, Fault(kill_at=(step, 1))), parallelism)
+
+
+@_shown([_killed_at_start(step) for step in AT_THE_START])
+def test_a_kill_during_a_recovery_is_survived(trial: Trial, outcome: Any) -> None:
+    """The run that takes over is killed as well, before its first record."""
+    first, second, _ = outcome()
+    assert first.was_killed
+    assert second.was_killed, "the step was never reached"
+
+
+def drawn(seed: int) -> Trial:
+    """Draw a job, how it runs, and when it is killed: up to three times in a row."""
+    draw = random.Random(seed)
+    engine = {
+        "batch_size": draw.choice([1, 3, 64, 1024]),
+        "channel_batches": draw.choice([1, 2, 8]),
+        "state_backend": draw.choice(["heap", "heap", "disk"]),
+    }
+    faults = []
+    for _ in range(draw.choice([1, 2, 2, 3])):
+        if draw.random() < 0.6:
+            faults.append(Fault(kill_after_s=draw.uniform(0.02, 0.5)))
+        else:
+            step = draw.choice((*IN_A_CHECKPOINT, *AT_THE_START))
+            faults.append(Fault(kill_at=(step, draw.randint(1, 12))))
+    return Trial(
+        draw.choice(sorted(JOBS)),
+        tuple(faults),
+        draw.choice([1, 2, 3]),
+        seed=seed,
+        engine=tuple(engine.items()),
+        options=(("checkpoint_interval", draw.choice([0.02, 0.05, 0.1])),),
+    )
+
+
+@_shown([drawn(seed) for seed in range(20)])
+def test_kills_at_random_moments_are_survived(trial: Trial, outcome: Any) -> None:
+    """Whatever job, however it runs, whenever it is killed, as often as it is killed."""
+    outcome()
+
+
+@pytest.mark.long
+@_shown([drawn(seed) for seed in range(20, 220)])
+def test_kills_at_many_random_moments_are_survived(trial: Trial, outcome: Any) -> None:
+    """The same for ten times as many seeds."""
+    outcome()
