@@ -13,6 +13,8 @@ as well, for ``state`` (a task's file), ``manifest``, ``owner`` and ``probe``:
 ``storage.state.write.before``, ``storage.state.fsync.before``, ``storage.manifest.write.before``,
 ``storage.manifest.fsync.before``, ``storage.manifest.rename.before``,
 ``storage.manifest.rename.after``, and so on; and ``storage.retire.before`` each deletion.
+A journal names ``journal.write``, ``journal.sync`` and ``journal.roll``, each with ``.before`` and
+``.after``.
 """
 
 from __future__ import annotations
