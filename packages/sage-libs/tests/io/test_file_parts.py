@@ -278,19 +278,6 @@ def test_each_part_can_be_read_alone(
     assert [part.read_text() for part in parts] == expected
 
 
-def count_operations(directory: Path) -> int:
-    """Return how many file operations an undisturbed run needs."""
-    done = 0
-
-    def count() -> None:
-        nonlocal done
-        done += 1
-
-    with each_operation(directory, count):
-        CheckpointedJob(lambda: JsonlSink(directory / "out.jsonl")).run()
-    return done
-
-
 @settings(max_examples=60, deadline=None)
 @given(
     kills=st.lists(st.tuples(st.integers(0, 60), st.integers(1, 3)), max_size=4),
@@ -315,53 +302,16 @@ def test_each_record_is_there_once_after_any_kills(kills: list[tuple[int, int]],
         assert names(Path(top)) == ["out.jsonl"]
 
 
-CHILD = """
-import os, pickle, signal, sys
-from pathlib import Path
-from sage.libs.io.conformance import CheckpointedJob
-from sage.libs.io.sink import JsonlSink
-
-top, step = sys.argv[1], int(sys.argv[2])
-on_disk = Path(top, "job.pickle")
-kept = ("position", "checkpoint", "prepared", "begun")
-done = 0
-
-class Job(CheckpointedJob):
-    def __setattr__(self, name, value):
-        super().__setattr__(name, value)
-        if name in kept:
-            values = {name: getattr(self, name) for name in kept}
-            on_disk.with_suffix(".new").write_bytes(pickle.dumps(values))
-            os.replace(on_disk.with_suffix(".new"), on_disk)
-
-def kill(event, arguments):
-    global done
-    if event in EVENTS and str(arguments[0]).startswith(top + "/sink"):
-        done += 1
-        if done > step:
-            os.kill(os.getpid(), signal.SIGKILL)
-
-values = pickle.loads(on_disk.read_bytes()) if on_disk.exists() else {}
-job = Job(lambda: JsonlSink(Path(top, "sink", "out.jsonl")), **values)
-sys.addaudithook(kill)
-job.run()
-""".replace("EVENTS", repr(_EVENTS))
-
-
-def run_child(top: Path, step: int) -> int:
-    child = [sys.executable, "-c", CHILD, str(top), str(step)]
-    return subprocess.run(child, timeout=60).returncode
-
-
-def test_a_child_that_is_killed_at_each_step_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.slow
+def test_a_process_that_is_killed_at_each_file_operation_loses_nothing(tmp_path: Path) -> None:
     """A real process, killed with SIGKILL before each of its file operations, and run again."""
-    (tmp_path / "counted").mkdir()
-    steps = count_operations(tmp_path / "counted")
-    assert steps > 20
-    for step in range(1, steps, 3):
-        top = tmp_path / str(step)
-        top.mkdir()
-        assert run_child(top, step) == -signal.SIGKILL
-        assert run_child(top, 1_000_000) == 0
-        assert numbers(top / "sink" / "out.jsonl") == list(range(10))
-        assert os.listdir(top / "sink") == ["out.jsonl"]
+    script = str(Path(__file__).with_name("killed_jobs.py"))
+    command = [sys.executable, script, "file", os.path.realpath(tmp_path), "1"]
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300)
+    runs = [json.loads(line) for line in done.stdout.splitlines()]
+    assert done.returncode == 0
+    assert len(runs) > 30
+    for step, (first, second, third), found in runs:
+        assert (first, third) == (-signal.SIGKILL, 0), step
+        assert second in (0, -signal.SIGKILL), step
+        assert found == list(range(10)), step

@@ -10,6 +10,7 @@ Layout:
     directory   `DirectorySource`, `ChunkedFileSource`: paths and chunks of documents
     sources     all the sources under one name
     sink        all the sinks under one name: `FileSink`, `JsonlSink`, `CsvSink`, `TerminalSink`
+    sql_source  `SqlSource`: rows of SQLite and PostgreSQL; `sql_sink`, `SqlSink`: rows into them
     whole_file  a file that is whole or not there
     file_parts  a directory of parts that appear with their checkpoint
     lines       block-wise reading of lines, with positions
@@ -21,7 +22,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sage.libs.io.sink import CsvSink, FileSink, JsonlSink, TerminalSink
+    from sage.libs.io.sink import (
+        CsvSink,
+        FileSink,
+        JsonlSink,
+        SqlSink,
+        TerminalSink,
+    )
     from sage.libs.io.sources import (
         ChunkedFileSource,
         CsvSource,
@@ -29,6 +36,7 @@ if TYPE_CHECKING:
         FileSource,
         JsonlSource,
         ParquetSource,
+        SqlSource,
     )
 
 __all__ = [
@@ -41,6 +49,8 @@ __all__ = [
     "JsonlSink",
     "JsonlSource",
     "ParquetSource",
+    "SqlSink",
+    "SqlSource",
     "TerminalSink",
 ]
 

@@ -3,6 +3,7 @@
 from sage.libs.io.directory import ChunkedFileSource, DirectorySource
 from sage.libs.io.parquet import ParquetSource
 from sage.libs.io.source import FileSource
+from sage.libs.io.sql_source import SqlSource
 from sage.libs.io.tables import CsvSource, JsonlSource
 
 __all__ = [
@@ -12,4 +13,5 @@ __all__ = [
     "FileSource",
     "JsonlSource",
     "ParquetSource",
+    "SqlSource",
 ]
