@@ -35,6 +35,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
+from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState, chunks_of
 from sage.kernel.errors import FunctionError
 from sage.kernel.operators.event_time import EventTimeOperator, LiveEventTimeOperator
 from sage.kernel.operators.flat_map import items_of
@@ -126,6 +127,7 @@ class LiveKeyedProcess(LiveEventTimeOperator):
         super().__init__(operator, [function])
         self.event_timers = TimerQueue()
         self.processing_timers = TimerQueue()
+        self._timers_of = {"event": self.event_timers, "processing": self.processing_timers}
         self.context = TimedContext(self)
         self.is_timed = False
         self._process = function.call
@@ -182,6 +184,25 @@ class LiveKeyedProcess(LiveEventTimeOperator):
         self._fire(self.processing_timers, self.clock(), "processing", self.watermark)
         self.due = self._next_event()
         return ()
+
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put the timers, and the time that values with a time to live are told."""
+        super().snapshot(state, full=full)
+        for domain, timers in self._timers_of.items():
+            state.put_lazily(f"{domain} timers", chunks_of(timers.snapshot()))
+        if self.keyed is not None:
+            state.put_whole("time", (self.keyed.timestamp_s, self.keyed.watermark_s))
+
+    def restore(self, state: RestoredState) -> None:
+        """Set the timers again, each time's in the order in which they were set."""
+        super().restore(state)
+        for domain, timers in self._timers_of.items():
+            timers.restore(state.keyed(f"{domain} timers"))
+        self.due = self._next_event()
+        times = state.whole("time")
+        if self.keyed is not None and times:
+            # Of several subtasks the latest: what a timer touches stays too long, not too short.
+            self.keyed.timestamp_s, self.keyed.watermark_s = map(max, zip(*times, strict=True))
 
     def _fire(
         self,

@@ -110,12 +110,11 @@ class TimerQueue:
             self._pass_over_deleted()
             yield Timer(key, timestamp_s)
 
-    def snapshot(self) -> list[Timer]:
-        """Return the timers that wait, in the order in which they would come out."""
-        live = sorted((when, n, key) for (key, when), n in self._waiting.items())
-        return [Timer(key, when) for when, _, key in live]
+    def snapshot(self) -> list[tuple[Any, float]]:
+        """Return key and time of the timers that wait, in the order in which they were set."""
+        return list(self._waiting)  # one that is set again comes to the end of it
 
-    def restore(self, timers: Iterable[Timer]) -> None:
+    def restore(self, timers: Iterable[tuple[Any, float]]) -> None:
         """Set the timers of a snapshot, or of several, beside those that are set."""
         for key, timestamp_s in timers:
             self.set(key, timestamp_s)
