@@ -267,6 +267,10 @@ class TaskCheckpoints:
         if self._open_cut is not None:
             self._close_cut()
         operators = [(n.transformation.uid, self._last_words(n)) for n in self._task.nodes]
+        if self._task.inputs:
+            inputs = OperatorState(self._codec(self._inputs_uid, self._task.vertex.head.name))
+            inputs.put_whole(RECEIVED, self._received(None))
+            operators.append((self._inputs_uid, tuple(inputs.sections())))
         self._writer.submit_finished(self._report, Finished(self.name, tuple(operators)))
         waiting = [t for t in self._transactions.values() if t.prepared]
         while any(t.prepared for t in waiting):
