@@ -269,7 +269,7 @@ def compared(folder: Path, job: str, records: int, last: Ended) -> list[str]:
     return problems
 
 
-COUNTS_BY_CHANCE = {"main_and_late", "loop_with_state"}
+COUNTS_BY_CHANCE = {"main_and_late", "loop_with_state", "broadcast"}
 
 
 def _few(lines: Counter[str]) -> list[str]:

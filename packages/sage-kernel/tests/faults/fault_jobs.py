@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from sage.kernel import AfterCount as EachCount
 from sage.kernel import (
     AggregateFunction,
     AsyncMapFunction,
@@ -29,7 +30,6 @@ from sage.kernel import (
     TumblingWindow,
     ValueState,
 )
-from sage.kernel import AfterCount as EachCount
 
 __all__ = ["JOBS", "Bench"]
 
@@ -117,7 +117,7 @@ class Gathering(AggregateFunction[Any, list[Any], Any]):
         return acc
 
     def result(self, acc: list[Any]) -> Any:
-        return len(acc), acc[-1], sum(hash(item) for item in acc)
+        return len(acc), acc[-1], len(repr(acc))
 
     def merge(self, a: list[Any], b: list[Any]) -> list[Any]:
         return a + b
@@ -133,8 +133,16 @@ def stateless(on: Bench) -> None:
     on.commit(stream.flat_map(lambda x: [x, -x] if x % 4 else [], parallelism=p))
 
 
+class _Share(MapFunction[int, Any]):
+    """Of what all subtasks get, each takes a share."""
+
+    def map(self, record: int) -> Any:
+        mine = record % self.context.parallelism == self.context.parallel_index
+        return record + 1 if mine else None
+
+
 def broadcast(on: Bench) -> None:
-    on.commit(on.source().broadcast().map(lambda x: x + 1, parallelism=on.parallelism))
+    on.commit(on.source().broadcast().map(_Share, parallelism=on.parallelism))
 
 
 def rebalance(on: Bench) -> None:
