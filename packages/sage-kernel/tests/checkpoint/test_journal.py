@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sage.kernel.checkpoint import journal_segment, steps
 from sage.kernel.checkpoint.journal import Journal, JournalFolder
 from sage.kernel.checkpoint.journal_segment import read_segment
-from sage.kernel.errors import CheckpointError, NewerFormatError, StateCodecError
+from sage.kernel.errors import CheckpointError, JournalError, NewerFormatError, StateCodecError
 
 
 class Runs:
@@ -389,10 +389,10 @@ def test_a_disk_that_is_full_ends_it(runs: Runs, monkeypatch: pytest.MonkeyPatch
 
     with monkeypatch.context() as disk:
         disk.setattr(os, "write", full)
-        with pytest.raises(CheckpointError, match="cannot write the journal of operator 'ask'"):
+        with pytest.raises(JournalError, match="cannot write the journal of operator 'ask'"):
             ask(journal, "b", 2)
     for doing in (journal.sync, journal.check, lambda: ask(journal, "c", 3)):
-        with pytest.raises(CheckpointError, match="No space left"):
+        with pytest.raises(JournalError, match="No space left"):
             doing()
     assert recall(runs.begin(), "a") == 1
 
@@ -400,9 +400,26 @@ def test_a_disk_that_is_full_ends_it(runs: Runs, monkeypatch: pytest.MonkeyPatch
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     """A journal that cannot be opened is an error before anything has run."""
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(CheckpointError, match="cannot be opened") as caught:
+    with pytest.raises(JournalError, match="cannot be opened") as caught:
         JournalFolder(tmp_path / "file", epoch=1).journal("1", 0, "Ask")
     assert "journal_dir" in str(caught.value)
+
+
+def test_a_job_without_journals_touches_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where there is no folder, retiring looks nowhere, least of all where the user is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine").mkdir()
+    mine = tmp_path / "mine" / "00000001-mine.results"
+    mine.touch()
+    journals = JournalFolder("", epoch=1)
+    journals.retire(5)
+    journals.clear()
+    assert mine.exists()
+    with pytest.raises(JournalError, match="no folder"):
+        journals.journal("1", 0, "Ask")
+    JournalFolder(tmp_path / "not there yet", epoch=1).retire(5)
 
 
 def test_operators_do_not_share_results(runs: Runs) -> None:

@@ -13,8 +13,15 @@ from sage.common.core.functions import AsyncMapFunction, MapFunction
 from sage.kernel import LocalEnvironment
 from sage.kernel.checkpoint import steps
 from sage.kernel.checkpoint.journal import Journal, JournalFolder
+from sage.kernel.checkpoint.journal_segment import SegmentWriter
 from sage.kernel.config import RetryPolicy
-from sage.kernel.errors import CheckpointError, FunctionError, GraphError, StateCodecError
+from sage.kernel.errors import (
+    FunctionError,
+    GraphError,
+    JobFailedError,
+    JournalError,
+    StateCodecError,
+)
 from sage.kernel.operators import function_spec as shapes
 from sage.kernel.operators.flat_map import FlatMapOperator
 from sage.kernel.operators.function_spec import FunctionSpec
@@ -265,7 +272,7 @@ def test_a_journal_that_cannot_be_written_stops_the_calls(
     host = Host(endpoint.answer, journal, concurrency=1)
     job.hosts.append(host)
     host.feed("a", "b", "c", "d")
-    with pytest.raises(CheckpointError, match="No space left"):
+    with pytest.raises(JournalError, match="No space left"):
         host.take(1)
     assert endpoint.calls == ["a"]
 
@@ -396,6 +403,30 @@ def test_a_retry_of_map_does_not_pay_for_what_cannot_be_stored(job: Job) -> None
         with pytest.raises(StateCodecError):
             looped(live, ["a"])
     assert calls == ["a"]
+
+
+@pytest.mark.parametrize("verb", ["map", "map_async"])
+def test_a_journal_that_cannot_be_written_ends_the_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, verb: str
+) -> None:
+    """Whatever the policy for records is: it is no fault of theirs, and they are not lost."""
+    endpoint = Endpoint()
+
+    def full(writer: object, frames: bytes) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SegmentWriter, "write", full)
+    function = endpoint.answer if verb == "map_async" else endpoint.answer_at_once
+    env = checkpointed(tmp_path)
+    records: Any = env.from_collection(["a", "b", "c"])
+    policy = RetryPolicy(max_attempts=3, delay_s=0, then="skip")
+    kept: list[str] = []
+    getattr(records, verb)(function, journal=True, on_error=policy, name="ask").sink(kept.append)
+    with pytest.raises(JobFailedError, match=r"'ask' failed.*No space left") as caught:
+        env.execute()
+    assert isinstance(caught.value.__cause__, JournalError)
+    assert not kept
+    assert endpoint.calls.count("a") == 1
 
 
 # What a function is known by.

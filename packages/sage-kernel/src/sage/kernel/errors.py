@@ -17,6 +17,7 @@ The tree::
     ├── CheckpointError            a checkpoint that cannot be written, found or used
     │   ├── DamagedCheckpointError its files are truncated, changed or gone
     │   ├── NewerFormatError       it was written by a newer release
+    │   ├── JournalError           results cannot be journalled any more
     │   ├── StateMismatchError     state that does not fit the plan; names the operator
     │   └── FencedError            another run of the same job has taken over
     ├── RemoteError                stands for a user's exception that cannot leave its process
@@ -40,6 +41,7 @@ __all__ = [
     "JobError",
     "JobFailedError",
     "JobTimeoutError",
+    "JournalError",
     "KeyRefusedError",
     "NewerFormatError",
     "RemoteError",
@@ -217,6 +219,12 @@ class NewerFormatError(CheckpointError):
     """A checkpoint was written by a newer release; nobody may go on behind its back."""
 
     code = "checkpoint-newer-format"
+
+
+class JournalError(CheckpointError):
+    """Results cannot be journalled any more; the job ends, whatever an operator's policy is."""
+
+    code = "journal-error"
 
 
 class StateMismatchError(CheckpointError):

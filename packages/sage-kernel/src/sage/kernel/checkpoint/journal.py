@@ -42,7 +42,7 @@ from sage.kernel.checkpoint.journal_segment import (
     read_segment,
 )
 from sage.kernel.checkpoint.steps import reached
-from sage.kernel.errors import CheckpointError, StateCodecError
+from sage.kernel.errors import JournalError, StateCodecError
 from sage.kernel.state.codec import StateCodec
 from sage.kernel.state.own_classes import OwnClasses
 
@@ -102,7 +102,7 @@ class Journal:
         self._segment: SegmentWriter | None = None
         self._dirty: list[SegmentWriter] = []
         self._refused: tuple[bytes, StateCodecError] | None = None
-        self._failure: CheckpointError | None = None
+        self._failure: JournalError | None = None
 
     def digest(self, record: Any) -> bytes:
         """Return what a record is known by; to be asked before the function can change it.
@@ -144,7 +144,7 @@ class Journal:
 
         Raises:
             StateCodecError: if the result cannot be stored.
-            CheckpointError: if it cannot be written; then nothing is written any more.
+            JournalError: if it cannot be written; then nothing is written any more.
         """
         try:
             payload = self._results.encode(result)
@@ -166,7 +166,7 @@ class Journal:
         """Refuse to go on where nothing can be written any more, before a call is paid for.
 
         Raises:
-            CheckpointError: if a write has failed, or the journal is closed.
+            JournalError: if a write has failed, or the journal is closed.
         """
         if self._failure is not None:
             raise self._failure
@@ -175,7 +175,7 @@ class Journal:
         """Make everything written so far durable; called before results are passed on.
 
         Raises:
-            CheckpointError: if that, or a write before, has failed.
+            JournalError: if that, or a write before, has failed.
         """
         self.check()
         with self._lock:
@@ -200,7 +200,7 @@ class Journal:
         What is open is durable behind the barrier when this returns.
 
         Raises:
-            CheckpointError: if it cannot be written.
+            JournalError: if it cannot be written.
         """
         reached("journal.roll.before")
         with self._lock:
@@ -225,7 +225,7 @@ class Journal:
         finally:
             with self._lock:
                 told = f"the journal of operator {self._name!r} is closed"
-                self._failure = self._failure or CheckpointError(told)
+                self._failure = self._failure or JournalError(told)
                 segment, self._segment = self._segment, None
             if segment is not None:
                 segment.close()
@@ -240,9 +240,9 @@ class Journal:
             self._dirty.append(segment)
         segment.write(frames)
 
-    def _failed(self, doing: str, error: OSError) -> CheckpointError:
+    def _failed(self, doing: str, error: OSError) -> JournalError:
         """Remember a failure: behind half an entry, no other may be written."""
-        self._failure = CheckpointError(
+        self._failure = JournalError(
             f"cannot {doing} the journal of operator {self._name!r} in {str(self._folder)!r}: "
             f"{error.strerror or error}",
             hint="make room and start the job again: it goes on where it was",
@@ -281,9 +281,6 @@ class RecordedResults:
             self._by_digest.setdefault(entry.digest, []).append(entry)
         self._carried: Path | None = None
         self._is_changed = True
-
-    def __len__(self) -> int:
-        return sum(map(len, self._by_digest.values()))
 
     def take(self, digest: bytes) -> Entry | None:
         """Return a result for a record of this digest, which nobody gets again."""
@@ -329,7 +326,7 @@ class JournalFolder:
     """The journals of one job, in one process.
 
     Args:
-        folder: A local folder that belongs to the job.
+        folder: A local folder that belongs to the job; empty if no operator of it is journalled.
         epoch: Which run of the job this is; each has a higher number than those before, also one
             that a restart in the same process makes.
         from_checkpoint: The checkpoint that this run goes on from; 0 if it begins.
@@ -344,7 +341,7 @@ class JournalFolder:
         from_checkpoint: int = 0,
         classes: OwnClasses | None = None,
     ) -> None:
-        self._folder = Path(folder)
+        self._folder = Path(folder) if folder else None
         self._epoch = epoch
         self._from_checkpoint = from_checkpoint
         self._classes = classes
@@ -360,8 +357,12 @@ class JournalFolder:
             name: The operator's name, for people.
 
         Raises:
-            CheckpointError: if the folder cannot be read or made.
+            JournalError: if the folder cannot be read or made.
         """
+        if self._folder is None:
+            raise JournalError(
+                f"the job of operator {name or operator!r} has no folder for journals"
+            )
         folder = self._folder / _safe(operator)
         header = Header(operator, function, subtask, self._epoch, self._from_checkpoint)
         try:
@@ -370,7 +371,7 @@ class JournalFolder:
                 entries = self._load(folder, header, name or operator)
                 self._recorded[operator] = RecordedResults(folder, header, entries)
         except OSError as error:
-            raise CheckpointError(
+            raise JournalError(
                 f"the journal of operator {name or operator!r} cannot be opened in "
                 f"{str(folder)!r}: {error.strerror or error}",
                 hint="choose another journal_dir, a folder on this machine",
@@ -384,20 +385,20 @@ class JournalFolder:
         Args:
             before_checkpoint: The oldest checkpoint that is kept.
         """
-        for path, checkpoint in self._segments(self._folder):
+        for path, checkpoint in self._all_segments():
             if checkpoint < before_checkpoint:
                 path.unlink(missing_ok=True)
 
     def clear(self) -> None:
         """Delete everything: the job starts over."""
-        for path, _ in self._segments(self._folder):
+        for path, _ in self._all_segments():
             path.unlink(missing_ok=True)
 
     def _load(self, folder: Path, header: Header, name: str) -> list[Entry]:
         found: list[Entry] = []
         others: set[str] = set()
         ignored = 0
-        for path, checkpoint in self._segments(folder):
+        for path, checkpoint in _segments(folder):
             if checkpoint < self._from_checkpoint:
                 continue
             segment = read_segment(path)
@@ -428,11 +429,18 @@ class JournalFolder:
         oldest = self._from_checkpoint - _MOST_CARRIED
         return [entry for entry in found if entry.checkpoint >= oldest]
 
-    def _segments(self, folder: Path) -> Iterator[tuple[Path, int]]:
-        for path in sorted(folder.rglob("*.results")):
-            named = _NAME.fullmatch(path.name)
-            if named is not None:
-                yield path, int(named[1])
+    def _all_segments(self) -> Iterator[tuple[Path, int]]:
+        if self._folder is not None and self._folder.is_dir():
+            for folder in sorted(self._folder.iterdir()):
+                yield from _segments(folder)
+
+
+def _segments(folder: Path) -> Iterator[tuple[Path, int]]:
+    """Yield an operator's segments with their numbers."""
+    for path in sorted(folder.glob("*.results")):
+        named = _NAME.fullmatch(path.name)
+        if named is not None:
+            yield path, int(named[1])
 
 
 def _safe(operator: str) -> str:

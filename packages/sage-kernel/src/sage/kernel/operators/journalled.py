@@ -153,7 +153,7 @@ class JournalledCall:
 
         Raises:
             StateCodecError: if the record or the result cannot be stored.
-            CheckpointError: if the result cannot be written.
+            JournalError: if the result cannot be written.
         """
         journal = self._journal
         journal.check()

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from sage.kernel.config import RetryPolicy
-from sage.kernel.errors import CheckpointError, StateCodecError
+from sage.kernel.errors import JournalError, StateCodecError
 from sage.kernel.operators.journalled import HITS
 from sage.kernel.operators.map_async import LiveMapAsync
 from sage.kernel.runtime.channel import Batch, Mailbox, Wake
@@ -169,7 +169,7 @@ class AsyncHost:
         """Return what is decided; with ``ordered`` only what nothing undecided precedes.
 
         Raises:
-            CheckpointError: if results cannot be journalled.
+            JournalError: if results cannot be journalled.
         """
         self._woken = False
         ready = [self._decided.popleft() for _ in range(len(self._decided))]
@@ -289,7 +289,7 @@ class AsyncHost:
             except StateCodecError as error:
                 outcome.error = error  # not to be tried again: the call has been paid for
                 return
-            except CheckpointError:
+            except JournalError:
                 self._closed = True  # `take` says why; until then no more calls are paid for
                 return
         outcome.results = () if result is None else (result,)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from sage.kernel.errors import JobFailedError, KeyRefusedError
+from sage.kernel.errors import JobFailedError, JournalError, KeyRefusedError
 from sage.kernel.operators.map_batches import BatchFailed
 from sage.kernel.runtime.chain_compiler import Failure
 from sage.kernel.runtime.segment import Node
@@ -55,6 +55,9 @@ def set_aside(
     if request is not None:
         node.statistics.skipped += 1
         request.fail(_failure(node, record, error, attempts))
+    elif isinstance(error, JournalError):
+        node.statistics.failed += 1  # it is no fault of the record
+        raise _failure(node, record, error, attempts) from error
     elif node.policy.action == "skip":
         node.statistics.skipped += 1
     elif node.policy.action == "dead_letter":
