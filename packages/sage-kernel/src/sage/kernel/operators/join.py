@@ -6,7 +6,8 @@ any more: when the record's time to live is over, or at the end of the input; ne
 is never taken back.
 
 A snapshot has, for each side, the keyed ``left`` or ``right``: of each row the record, when it
-arrived, its time, its riders, whether it has met a partner, and which of all it is by age.
+arrived, its time, its riders, whether it has met a partner, and which of all it is by age. And
+``times at``: for each side, where time and watermark are among its riders.
 
 Example:
     >>> from sage.kernel import LocalEnvironment
@@ -130,6 +131,7 @@ class LiveJoin(LiveOperator):
     def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
         """Put in the rows of both sides."""
         super().snapshot(state, full=full)
+        state.put_whole("times at", tuple(self._times_at))
         ages = {id(row): age for age, row in enumerate(self._by_age)}
         for name, side in zip(("left", "right"), self._rows, strict=True):
             rows = list(chain.from_iterable(side.values()))
@@ -141,6 +143,9 @@ class LiveJoin(LiveOperator):
     def restore(self, state: RestoredState) -> None:
         """Take the rows back; of several subtasks, those that came first are the oldest."""
         super().restore(state)
+        for times_at in state.whole("times at"):  # no loop that would say it may be written yet
+            both = zip(self._times_at, times_at, strict=True)
+            self._times_at = [one or other for one, other in both]
         by_age = []
         for side, name in enumerate(("left", "right")):
             for key, (record, arrived_s, time_s, riders, matched, age) in state.keyed(name):

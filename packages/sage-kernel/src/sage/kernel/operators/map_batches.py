@@ -3,9 +3,9 @@
 Records are collected until ``max_size`` are there or ``max_wait_ms`` have passed since the first of
 them, then the function gets the list and returns a list of the same length, in the same order.
 
-A snapshot has the buffer, as the listed ``records`` and ``riders``, and ``since`` when its first
-record waits. Where fewer subtasks share the records of many there may be more than a list may have;
-then the lists come one after the other.
+A snapshot has the buffer, as the listed ``records`` and ``riders``, ``since`` when its first record
+waits, and ``watermark at``: where the watermark is among the riders. Where fewer subtasks share the
+records of many there may be more than a list may have; then lists come one after the other.
 
 Example:
     >>> from sage.kernel import LocalEnvironment
@@ -96,6 +96,7 @@ class LiveBatches(LiveOperator):
         state.put_listed("records", self._buffer)
         state.put_listed("riders", self._riders)
         state.put_whole("since", self._since)
+        state.put_whole("watermark at", self._watermark_at)
 
     def restore(self, state: RestoredState) -> None:
         """Take the buffer back."""
@@ -103,6 +104,8 @@ class LiveBatches(LiveOperator):
         self._buffer, self._riders = state.listed("records"), state.listed("riders")
         since = [since for since in state.whole("since") if since is not None]
         self._since = min(since, default=None) if self._buffer else None
+        known = [at for at in state.whole("watermark at") if at is not None]
+        self._watermark_at = min(known, default=None)  # no loop that would say it is written yet
 
     @property
     def due_s(self) -> float | None:

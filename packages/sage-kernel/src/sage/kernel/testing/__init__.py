@@ -13,6 +13,7 @@ Layout:
     event_time_reference_joins  joins in event time and deduplication on plain lists
     operator_harness  drives one operator by hand, without a job around it
     recovery      a source, an accident and a sink by which recoveries are tested
+    operator_snapshots  the conformance checks of stateful operators: cut, restore, compare
     conservation  checks that the counts of a job add up
     state_backend the conformance suite of state backends, to subclass in a test file
 """

@@ -21,13 +21,18 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+from sage.kernel.checkpoint.operator_state import OperatorState
 from sage.kernel.metrics.fates import OperatorStatistics
 from sage.kernel.operators.event_time import LATE, LiveEventTimeOperator
-from sage.kernel.operators.operator import Operator
+from sage.kernel.operators.operator import Operator, Row
 from sage.kernel.runtime.chain_compiler import CompiledLoop, compile_loop
 from sage.kernel.runtime.output import Columns
+from sage.kernel.state.codec import StateCodec
+from sage.kernel.time.clock import Clock
 
 __all__ = ["Arrival", "OperatorHarness", "arrivals", "batches"]
+
+LAYOUT = ("key", "time", "watermark")
 
 
 @dataclass(frozen=True)
@@ -54,14 +59,16 @@ class OperatorHarness:
 
     Args:
         operator: The description.
+        clock: Processing time; the system's if not given.
 
     Attributes:
         live: Its live state.
         statistics: Its counts.
     """
 
-    def __init__(self, operator: Operator) -> None:
+    def __init__(self, operator: Operator, clock: Clock | None = None) -> None:
         self.live = operator.live()
+        self.live.clock = clock or self.live.clock
         self.statistics: OperatorStatistics = self.live.statistics
         self._out, self._late = Columns(("time", "watermark")), Columns(("time",))
         self.live.sides[LATE] = self._late
@@ -94,18 +101,39 @@ class OperatorHarness:
         """Let event time go on, as at the end of a batch."""
         self.live.advance(watermark)
 
+    def tick(self) -> None:
+        """Let it emit what has waited long enough by the clock."""
+        due_s = self.live.due_s
+        while due_s is not None and due_s <= self.live.clock():
+            self._emit(self.live.on_due())
+            due_s = self.live.due_s
+
     def finish(self) -> None:
         """End the input."""
         self.live.advance(math.inf)
-        for record in self.live.finish():
-            self._out.append_row((record, math.inf, math.inf))
+        self._emit(self.live.finish())
+
+    def snapshot(self) -> OperatorState:
+        """Return what it has to remember, not yet encoded."""
+        state = OperatorState(StateCodec(self.live.operator.label))
+        self.live.snapshot(state)
+        return state
+
+    def _emit(self, records: Iterable[Any]) -> None:
+        for record in records:
+            self.statistics.flushed += 1
+            if type(record) is Row:
+                value, _, time_s, watermark = record
+                self._out.append_row((value, time_s, watermark))
+            else:
+                self._out.append_row((record, math.inf, math.inf))
 
     def _loop(self, input_index: int) -> CompiledLoop:
         if input_index not in self._loops:
             self._loops[input_index] = compile_loop(
                 [self.live],
                 [self.statistics],
-                layout=("key", "time", "watermark"),
+                layout=LAYOUT,
                 input_index=input_index,
                 out=self._out,
             )

@@ -17,7 +17,7 @@ them stale, and they are made again.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,16 +99,16 @@ class SliceMerger:
         return together
 
     @property
-    def progress(self) -> tuple[int, int, int]:
-        """How far it is: keys of the window before, end of the front and of the back, or zeros."""
-        return (self._keys, 0, 0) if self.stale else (self._keys, self._turn, self._next)
+    def progress(self) -> tuple[int, ...]:
+        """How far it is: keys of the window before, and where front and back end if they are."""
+        return (self._keys,) if self.stale else (self._keys, self._turn, self._next)
 
-    def resume(self, number: int, keys: int, turn: int, behind: int) -> None:
+    def resume(self, number: int, progress: Sequence[int]) -> None:
         """Put together again what was, from the window of that number on, after a restore."""
-        self._keys = keys
-        if number < turn:
-            self._make_front(number, turn)
-            self._grow_back(behind)
+        self._keys, *ends = progress
+        if ends and number < ends[0]:
+            self._make_front(number, ends[0])
+            self._grow_back(ends[1])
 
     def _make_front(self, number: int, turn: int) -> None:
         self._turn = self._next = turn

@@ -140,13 +140,15 @@ class LiveSlicedWindows(LiveFoldedWindows):
             self._slices[number].size += size
         if not self._slices:
             return
-        lowest = self._lowest()
-        windows = range(lowest - self._steps + 1, lowest + 1)
-        ends = self._assigner.end_of
-        self._next_window = next((n for n in windows if ends(n) > self.watermark), lowest)
-        self.due = ends(self._next_window)
+        lowest, ends = self._lowest(), self._assigner.end_of
+        window = first = lowest - self._steps + 1
+        while ends(window) <= self.watermark:
+            window += 1
+        if window > first:
+            self._next_window = window
+        self.due = ends(window)
         if self._merger is not None and not state.is_rescaled:
-            self._merger.resume(self._next_window, *state.whole("merging")[0])
+            self._merger.resume(window, state.whole("merging")[0])
 
     def fire(self, watermark: float) -> None:
         """Emit the windows that have ended, in their order."""
