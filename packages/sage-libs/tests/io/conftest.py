@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pwd
+import secrets
 import shutil
 import socket
 import subprocess
@@ -111,3 +112,17 @@ def postgres_url() -> Iterator[str]:
             ran(*control, "-m", "fast", "stop")
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """The address of an empty SQL database, once of each kind."""
+    if request.param == "sqlite":
+        return str(tmp_path / "data.db")
+    import psycopg
+
+    url = str(request.getfixturevalue("postgres_url"))
+    schema = f"s{secrets.token_hex(4)}"
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(f"CREATE SCHEMA {schema}")
+    return f"{url}?options=-csearch_path%3D{schema}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import logging
 import signal
@@ -21,19 +20,6 @@ from sage.common.records import Passage
 from sage.libs.io.conformance import TransactionalSinkConformance, opened
 from sage.libs.io.sink import SqlSink
 from sage.libs.io.sql_database import connect, shown
-
-_schemas = itertools.count()
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-def database(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The address of an empty database, once of each kind."""
-    if request.param == "sqlite":
-        return str(tmp_path / "data.db")
-    url = str(request.getfixturevalue("postgres_url"))
-    schema = f"s{next(_schemas)}"
-    run(url, f"CREATE SCHEMA {schema}")
-    return f"{url}?options=-csearch_path%3D{schema}"
 
 
 def run(database: str, statement: str) -> list[tuple[Any, ...]]:
