@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -23,19 +23,25 @@ from ray.exceptions import RayActorError, RayError
 from sage.kernel.config import EngineConfig
 from sage.kernel.errors import JobFailedError, WorkerDiedError
 from sage.kernel.graph.job_graph import JobGraph
-from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.metrics.checkpoints import CheckpointMetrics
 from sage.kernel.metrics.fates import OperatorMetrics
 from sage.kernel.metrics.snapshot import EdgeMetrics
-from sage.kernel.operators.sink import SinkOperator
 from sage.kernel.runtime.dead_letters import DeadLetters
 from sage.kernel.runtime.ray.actor import Report
 from sage.kernel.runtime.ray.cluster import Cluster
 from sage.kernel.runtime.ray.failures import unpacked
 from sage.kernel.runtime.ray.news import unpacked_news
 from sage.kernel.runtime.ray.placement import cannot_be_placed, check_resources, fits_somewhere
+from sage.kernel.runtime.ray.plan import (
+    Receiver,
+    Subtask,
+    edge_metrics,
+    receivers_of,
+    results_of,
+    subtasks_of,
+)
 from sage.kernel.runtime.ray.pool import keep_actor, take_actor
-from sage.kernel.runtime.ray.results import ResultSink, printing_at_home
+from sage.kernel.runtime.ray.results import printing_at_home
 from sage.kernel.runtime.ray.shipping import check_shape, shipments
 from sage.kernel.runtime.ray.wiring import Carried
 from sage.kernel.runtime.run_state import RunState
@@ -47,9 +53,6 @@ if TYPE_CHECKING:
     from sage.kernel.runtime.recovery import Beginning
 
 __all__ = ["RayRun"]
-
-Subtask = tuple[int, int]
-Receiver = Callable[[list[Any]], object]
 
 # A task that was cancelled has so long to let its user's function return, then its actor is killed.
 _GRACE_S = 10.0
@@ -115,7 +118,7 @@ class RayRun:
 
             self._participation = cloudpickle.dumps(Participation.of(beginning))
             self._coordinator = beginning.coordinator(
-                self._subtasks(),
+                subtasks_of(graph),
                 request=lambda barrier: self._tell_all("request", barrier),
                 complete=lambda checkpoint: self._tell_all("complete", checkpoint),
                 stop=self._stop,
@@ -182,7 +185,7 @@ class RayRun:
     def subtask_metrics(self) -> list[OperatorMetrics]:
         """Return the counts of every operator in every subtask."""
         self._ask_running()
-        reports = [self._reports.get(at) for at in self._subtasks()]
+        reports = [self._reports.get(at) for at in subtasks_of(self.graph)]
         return [metrics for report in reports if report for metrics in report.metrics]
 
     def edge_metrics(self) -> list[EdgeMetrics]:
@@ -192,7 +195,11 @@ class RayRun:
         for report in list(self._reports.values()):
             sent.update(report.sent)
             received.update(report.received)
-        return [self._edge(key, sent.get(key, Carried()), took) for key, took in received.items()]
+        capacity = self._config.channel_batches
+        return [
+            edge_metrics(self.graph, key, sent.get(key, Carried()), took, capacity)
+            for key, took in received.items()
+        ]
 
     # The supervisor.
 
@@ -245,7 +252,7 @@ class RayRun:
     def _start_all(self) -> None:
         starting = {}
         for at, actor in self.actors.items():
-            peers = {to: self.actors[to] for to in self._receivers(at)}
+            peers = {to: self.actors[to] for to in receivers_of(self.graph, at)}
             starting[actor.start.options(concurrency_group="control").remote(peers)] = at
         for call, at in starting.items():
             self._got(call, at)
@@ -261,7 +268,7 @@ class RayRun:
         waiting: dict[Any, Callable[[Any], None]] = dict.fromkeys(self._joining, self._on_end)
         for at in list(self._joining.values()):
             self._listen(at, waiting)
-        for at, uid, receive in self._results():
+        for at, uid, receive in results_of(self.graph):
             self._fetch(at, uid, receive, waiting)
         while waiting:
             self._look()
@@ -434,44 +441,6 @@ class RayRun:
                 error = OverflowError(f"{too_many} (max_dead_letters)")
                 self._fail(JobFailedError(letter.operator, error, record=letter.record))
                 return
-
-    # The plan.
-
-    def _subtasks(self) -> list[Subtask]:
-        return [(v.id, i) for v in self.graph.vertices for i in range(v.parallelism)]
-
-    def _receivers(self, at: Subtask) -> set[Subtask]:
-        vertex = self.graph.vertices[at[0]]
-        edges = [e for t in vertex.transformations for e in self.graph.outer_consumers(t.uid)]
-        found = set()
-        for edge, to in edges:
-            if edge.partitioning is Partitioning.FORWARD:
-                found.add((to.id, at[1]))
-            else:
-                found |= {(to.id, receiver) for receiver in range(to.parallelism)}
-        return found
-
-    def _results(self) -> Iterator[tuple[Subtask, str, Receiver]]:
-        """Yield the sinks whose records come home, with who receives them."""
-        for vertex in self.graph.vertices:
-            for transformation in vertex.transformations:
-                operator = transformation.operator
-                target = operator.function.target if isinstance(operator, SinkOperator) else None
-                if isinstance(target, ResultSink) and target.receive is not None:
-                    for subtask in range(vertex.parallelism):
-                        yield (vertex.id, subtask), transformation.uid, target.receive
-
-    def _edge(self, key: LinkKey, sent: Carried, received: Carried) -> EdgeMetrics:
-        head = self.graph.vertices[key[0]].head
-        edge = next(e for e in head.inputs if e.input_index == key[2])
-        return EdgeMetrics(
-            self.graph.stream_graph[edge.upstream].name,
-            head.name,
-            sent.records + received.restored,
-            received.records,
-            max(0, sent.batches - received.batches),
-            self._config.channel_batches,
-        )
 
 
 def _reason(error: RayActorError) -> str:
