@@ -350,7 +350,8 @@ class RayRun:
         try:
             return ray.get(call)
         except RayActorError as error:
-            raise self._died(at, _reason(error), error) from error
+            failed = self._died(at, _reason(error), error)
+            raise failed from failed.__cause__
 
     def _died(self, at: Subtask, why: str, error: Exception | None = None) -> JobFailedError:
         name = self.graph.vertices[at[0]].name
