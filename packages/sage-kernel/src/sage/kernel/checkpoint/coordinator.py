@@ -174,7 +174,10 @@ class Coordinator:
     def close(self) -> None:
         """Stop making checkpoints; one that is under way is given up."""
         self._messages.put(_Closed())
-        if self._thread.is_alive() and self._thread is not threading.current_thread():
+        if not self._thread.is_alive():  # it may not even have begun
+            self._ended.set()
+            self._refuse_what_waits()
+        elif self._thread is not threading.current_thread():
             self._thread.join()
 
     def _asked(self, wanted: _Wanted, timeout_s: float | None) -> str:
