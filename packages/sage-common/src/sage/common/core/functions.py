@@ -307,7 +307,7 @@ class TransactionalSink(Protocol):
     The number of subtasks may change in between: subtask ``i`` of ``p`` settles what the old
     subtasks ``i``, ``i + p``, ``i + 2p`` ... have prepared.
 
-    A sink may have one more method, ``start_over()``: called behind ``open`` instead of the commits
+    A sink may have one more method, ``start_over()``: called behind ``open``, before any other,
     when a job starts over (``fresh=True``), it removes what the subtasks ``i``, ``i + p`` ... of
     earlier runs have written or left behind.
     """

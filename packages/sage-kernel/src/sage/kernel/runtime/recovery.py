@@ -248,7 +248,9 @@ class RecoveringRun:
             self._owner.heartbeat(highest_begun=number)
         self._owner.continue_from(number if is_own or stored is None else 0)
         self._storage.remove_leftovers(self._owner.epoch)
-        restoration = Restoration(files, stored, self._owner.highest_begun, self._count)
+        restoration = Restoration(
+            files, stored, self._owner.highest_begun, self._count, starts_over=fresh
+        )
         restoration.check_fit(self.graph, allow_dropped_state=self._options.allow_dropped_state)
         journals = self._journals(number if is_own else 0)
         if fresh:

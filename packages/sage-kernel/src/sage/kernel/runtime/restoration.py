@@ -31,12 +31,14 @@ class Restoration:
         stored: The checkpoint, or None to begin with nothing.
         highest_begun: The highest number of a checkpoint that any run has begun.
         attempt: How often the job was started again in this process.
+        starts_over: Whether what earlier runs have written is to be removed.
     """
 
     files: Filesystem
     stored: StoredCheckpoint | None = None
     highest_begun: int = 0
     attempt: int = 0
+    starts_over: bool = False
 
     @property
     def checkpoint(self) -> int:

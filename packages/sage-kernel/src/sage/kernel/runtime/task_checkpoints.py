@@ -172,6 +172,8 @@ class TaskCheckpoints:
                 [epoch for epochs in state.whole(PREPARED) for epoch in epochs] if state else []
             )
             restoration = self._restoration
+            if restoration.starts_over:
+                transactions.start_over()
             transactions.settle_old(prepared, restoration.checkpoint, restoration.highest_begun)
             if not self.is_finished:
                 transactions.begin(restoration.highest_begun + 1)

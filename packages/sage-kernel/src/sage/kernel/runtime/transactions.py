@@ -57,6 +57,11 @@ class SinkTransactions:
                 self._sink.abort(epoch)
                 reached("recovery.abort.after")
 
+    def start_over(self) -> None:
+        """Have the sink remove what earlier runs have written, if it can."""
+        if hasattr(self._sink, "start_over"):
+            self._sink.start_over()
+
     def begin(self, epoch: int) -> None:
         """Start an epoch."""
         self._epoch = epoch
