@@ -70,7 +70,7 @@ def test_a_manifest_comes_back_as_it_was(manifest: Manifest) -> None:
     """Everything in it survives, with its types, and it is JSON that other tools can read."""
     content = manifest.to_bytes()
     assert Manifest.from_bytes(content, "m") == manifest
-    assert json.loads(content)["manifest"]["checkpoint"] == manifest.checkpoint
+    assert json.loads(content)["content"]["checkpoint"] == manifest.checkpoint
 
 
 def test_every_flip_and_truncation_is_noticed() -> None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sage.kernel.checkpoint import ownership, steps
+from sage.kernel.checkpoint import owner_record, ownership, steps
 from sage.kernel.checkpoint.filesystem import filesystem_of
-from sage.kernel.checkpoint.ownership import Ownership, current_owner, take
+from sage.kernel.checkpoint.owner_record import current_owner
+from sage.kernel.checkpoint.ownership import Ownership, take
 from sage.kernel.errors import CheckpointError, DamagedCheckpointError, FencedError
 
 
@@ -74,7 +78,8 @@ def test_a_process_of_another_machine_is_given_its_lease(
     tmp_path: Path, child: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A free lock says nothing about a process on another machine; its heartbeat does."""
-    monkeypatch.setattr(ownership, "_machine", lambda: "another")
+    for module in (owner_record, ownership):
+        monkeypatch.setattr(module, "this_machine", lambda: "another")
     assert child(lambda: taken(tmp_path)).ended() == "done"
     monkeypatch.undo()
     with pytest.raises(CheckpointError, match="is running already"):
@@ -189,6 +194,36 @@ def test_a_starter_that_was_stopped_on_the_way_comes_too_late(tmp_path: Path, ch
     new.heartbeat()
 
 
+def test_a_disk_without_locks_has_the_lease(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where a mounted filesystem knows no locks, a run is still refused while another is alive."""
+
+    def refused(descriptor: int, operation: int) -> None:
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", refused)
+    first = taken(tmp_path)
+    with pytest.raises(CheckpointError, match="is running already"):
+        taken(tmp_path)
+    first.check()
+    second = taken(tmp_path, lease_s=0.0)
+    with pytest.raises(FencedError):
+        first.check()
+    second.heartbeat()
+
+
+def test_two_that_wrote_the_same_epoch_are_not_both_owners(tmp_path: Path) -> None:
+    """In a store that lets the last of two writers win, the other one learns that it has lost."""
+    url = f"memory:/{tmp_path}"
+    first = taken(url)
+    files, path = filesystem_of(url)
+    other = replace(first.record, token="another", pid=1)
+    files.publish(f"{path}/owners/00000001.json", other.to_bytes(), "test")
+    with pytest.raises(FencedError, match="process 1"):
+        first.check()
+
+
 def test_of_many_starts_at_once_one_wins(tmp_path: Path, child: Any) -> None:
     """However many processes start a job at the same moment, at most one runs it, and one can."""
     gate_read, gate_write = os.pipe()
@@ -231,13 +266,38 @@ def test_a_run_that_cannot_say_so_still_lets_go(
         run.check()
 
 
-def test_a_damaged_record_is_told(tmp_path: Path) -> None:
-    """An owner record that cannot be read is an error that names it: nobody starts on a guess."""
-    run = taken(tmp_path)
-    run.release()
-    (tmp_path / "owners" / "00000001.json").write_text("{")
-    with pytest.raises(DamagedCheckpointError, match=r"00000001.json"):
-        taken(tmp_path)
+def test_every_flip_and_truncation_of_a_record_is_told(tmp_path: Path) -> None:
+    """A damaged owner record is an error that names it: nobody starts on a guess."""
+    taken(tmp_path).release()
+    path = tmp_path / "owners" / "00000001.json"
+    whole = path.read_bytes()
+    for position in range(len(whole)):
+        for harmed in (
+            whole[:position],
+            whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :],
+        ):
+            path.write_bytes(harmed)
+            with pytest.raises(DamagedCheckpointError, match=r"00000001.json"):
+                taken(tmp_path)
+    path.write_bytes(whole)
+    assert taken(tmp_path).epoch == 2
+
+
+def test_numbers_go_up_although_the_records_are_gone(tmp_path: Path, fake_job: Any) -> None:
+    """Whoever deletes the owner records of a job loses nothing: no folder is written twice."""
+    job = fake_job(tmp_path)
+    job.start()
+    for payload in (b"one", b"two"):
+        job.take(payload)
+    job.run.release()
+    for record in (tmp_path / "job" / "owners").iterdir():
+        record.unlink()
+    again = fake_job(tmp_path)
+    assert again.payload(again.start().checkpoint) == b"two"
+    assert again.run.epoch == 2
+    assert again.take(b"three") == 3
+    found = again.storage.newest_valid(again.run.lineage)
+    assert again.payload(found.checkpoint) == b"three"
 
 
 def test_the_folder_of_another_job_is_refused(tmp_path: Path) -> None:

@@ -353,7 +353,7 @@ def test_a_manifest_is_plain_json(tmp_path: Path, fake_job: Any) -> None:
     job.start()
     job.take(b"one")
     content = json.loads((tmp_path / "job" / "chk-00000001-e0001" / MANIFEST).read_text())
-    assert content["manifest"]["job"] == "job"
+    assert content["content"]["job"] == "job"
     assert Manifest.from_bytes(
         (tmp_path / "job" / "chk-00000001-e0001" / MANIFEST).read_bytes(), "m"
     )

@@ -14,7 +14,7 @@ from typing import Literal
 from sage.kernel.checkpoint.filesystem import Filesystem, explained, filesystem_of
 from sage.kernel.checkpoint.lineage import Lineage
 from sage.kernel.checkpoint.manifest import Manifest
-from sage.kernel.checkpoint.ownership import current_owner
+from sage.kernel.checkpoint.owner_record import current_owner
 from sage.kernel.checkpoint.storage import checkpoint_folders
 from sage.kernel.checkpoint.stored_checkpoint import MANIFEST, StoredCheckpoint, read_manifest
 from sage.kernel.errors import CheckpointError, DamagedCheckpointError, NewerFormatError

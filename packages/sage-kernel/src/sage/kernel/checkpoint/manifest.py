@@ -3,28 +3,25 @@
 Task files alone are nothing; a checkpoint is complete when its manifest is there, which is written
 last and as a whole. It names every file with size and checksum, those of earlier checkpoints that
 an incremental one builds on as well, so that *complete*, *intact* and *still needed* can all be
-told from manifests alone. Invariant: its first line holds the digest of all the rest, format
-version included, so that damage is never taken for a newer format nor a newer format for damage.
+told from manifests alone. Invariant: it is sealed, its format version included, so that damage is
+never taken for a newer format nor a newer format for damage.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import msgspec
 
+from sage.kernel.checkpoint.sealed import seal, unseal
 from sage.kernel.checkpoint.state_file import WrittenFile, newer_format
 from sage.kernel.errors import DamagedCheckpointError
 
 __all__ = ["FORMAT", "Base", "Manifest", "OperatorEntry", "TaskEntry"]
 
 FORMAT = 1
-
-_DIGEST = 16
-_BEFORE, _BETWEEN, _BEHIND = b'{"checksum":"', b'",\n"manifest":', b"}\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,8 +138,7 @@ class Manifest:
 
     def to_bytes(self) -> bytes:
         """Return it as JSON with its checksum."""
-        body = msgspec.json.encode(self)
-        return _BEFORE + _digest(body) + _BETWEEN + body + _BEHIND
+        return seal(msgspec.json.encode(self))
 
     @classmethod
     def from_bytes(cls, content: bytes, path: str) -> Manifest:
@@ -156,9 +152,8 @@ class Manifest:
             DamagedCheckpointError: if it is not what was written.
             NewerFormatError: if a newer release wrote it.
         """
-        start = len(_BEFORE) + 2 * _DIGEST
-        body = content[start + len(_BETWEEN) : -len(_BEHIND)]
-        if content != _BEFORE + _digest(body) + _BETWEEN + body + _BEHIND:
+        body = unseal(content)
+        if body is None:
             reason = "it is not what was written"
             raise DamagedCheckpointError(
                 f"the manifest {path!r} is damaged: {reason}", path=path, reason=reason
@@ -167,7 +162,3 @@ class Manifest:
         if version > FORMAT:
             raise newer_format(path, version, FORMAT)
         return msgspec.json.decode(body, type=cls)
-
-
-def _digest(body: bytes) -> bytes:
-    return hashlib.blake2b(body, digest_size=_DIGEST).hexdigest().encode()

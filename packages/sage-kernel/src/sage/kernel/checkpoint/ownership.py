@@ -10,10 +10,7 @@ middle of anything (SIGSTOP, a paused machine) and goes on later cannot overwrit
 its successor. It is told at its next `Ownership.check`; and should it have been stopped between
 that and its manifest, the manifest counts for nothing: its successor has recorded from which
 checkpoint it goes on, and what an older epoch publishes behind that one is not in the *lineage*.
-This is Chubby's sequencer, or a fencing token, enforced by the reader.
-
-Invariant: a checkpoint is in the lineage if, and only if, every later epoch goes on from it or from
-one behind it.
+Invariant: of all runs of a job, only the latest can add to its history.
 
 Safety never depends on clocks. They only say when a run that gives no sign of life may be taken
 over; on one machine that is the monotonic clock, and a lock that is free needs no clock at all.
@@ -22,65 +19,30 @@ over; on one machine that is the monotonic clock, and a lock that is free needs 
 from __future__ import annotations
 
 import contextlib
-import functools
+import errno
 import os
 import secrets
 import socket
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from datetime import datetime
-
-import msgspec
 
 from sage.kernel.checkpoint.filesystem import Filesystem, explained
 from sage.kernel.checkpoint.lineage import Lineage
-from sage.kernel.errors import CheckpointError, DamagedCheckpointError, FencedError
+from sage.kernel.checkpoint.owner_record import (
+    OwnerRecord,
+    current_owner,
+    epochs_in,
+    read_record,
+    record_path,
+    this_machine,
+)
+from sage.kernel.errors import CheckpointError, FencedError
 
-__all__ = ["OwnerRecord", "Ownership", "current_owner", "take"]
+__all__ = ["Ownership", "take"]
 
 _STEP = "storage.owner"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OwnerRecord:
-    """A run of a job, as others see it.
-
-    Attributes:
-        job: Name of the job.
-        epoch: Its number among the runs.
-        token: Tells it from every other run.
-        pid: Its process.
-        host: The machine's name.
-        machine: The machine and its boot: locks and the monotonic clock mean something within it.
-        started_at: When it took over, in seconds since 1970.
-        heartbeat_at: When it last gave a sign of life, in seconds since 1970.
-        heartbeat_s: The same on the machine's monotonic clock.
-        is_locked: Whether it holds its lock for as long as it lives.
-        is_released: Whether it has ended, and said so.
-        highest_begun: The highest number of a checkpoint that it, or a run before it, has begun.
-        lineage: Which checkpoints count.
-    """
-
-    job: str
-    epoch: int
-    token: str
-    pid: int
-    host: str
-    machine: str
-    started_at: float
-    heartbeat_at: float
-    heartbeat_s: float
-    is_locked: bool = False
-    is_released: bool = False
-    highest_begun: int = 0
-    lineage: Lineage = field(default_factory=Lineage)
-
-    def silent_s(self) -> float:
-        """Return for how long it has given no sign of life."""
-        if self.machine == _machine():
-            return time.monotonic() - self.heartbeat_s
-        return time.time() - self.heartbeat_at
 
 
 class Ownership:
@@ -122,9 +84,12 @@ class Ownership:
             FencedError: if somebody has.
         """
         with explained("read the owners in", self._folder):
-            highest = max(_epochs(self._files, self._folder), default=0)
-        if highest > self.epoch:
-            raise _fenced(self.record, _read(self._files, self._folder, highest))
+            highest = max(epochs_in(self._files, self._folder), default=0)
+            if highest == self.epoch and self._lock is not None:
+                return  # nobody else can have this epoch
+            owner = read_record(self._files, self._folder, highest) if highest else self.record
+        if owner.token != self.record.token:
+            raise _fenced(self.record, owner)
 
     def continue_from(self, checkpoint: int) -> None:
         """Record from which checkpoint this run goes on; 0 if it starts from nothing.
@@ -172,17 +137,25 @@ class Ownership:
                 self._lock = None
 
     def _write(self, record: OwnerRecord) -> None:
-        path = _record_path(self._folder, record.epoch)
+        path = record_path(self._folder, record.epoch)
         try:
             with explained("write the owner record", path):
-                self._files.publish(path, msgspec.json.encode(record), _STEP)
+                self._files.publish(path, record.to_bytes(), _STEP)
         except CheckpointError:
             self.check()  # a successor clears away what the runs before it have left
             raise
         self.record = record
 
 
-def take(files: Filesystem, folder: str, job: str, *, lease_s: float = 30.0) -> Ownership:
+def take(
+    files: Filesystem,
+    folder: str,
+    job: str,
+    *,
+    lease_s: float = 30.0,
+    highest_epoch: int = 0,
+    highest_begun: int = 0,
+) -> Ownership:
     """Become the run that writes the checkpoints of a job.
 
     Args:
@@ -191,6 +164,9 @@ def take(files: Filesystem, folder: str, job: str, *, lease_s: float = 30.0) -> 
         job: Name of the job.
         lease_s: After how many seconds without a sign of life a run counts as gone whose process
             cannot be seen to have ended: it is stopped, or on another machine.
+        highest_epoch: The highest epoch that has left a checkpoint; should somebody have deleted
+            the records, numbers still go up.
+        highest_begun: The highest number of a checkpoint that is there.
 
     Raises:
         CheckpointError: if another run of the job is alive, or the folder is another job's.
@@ -201,30 +177,18 @@ def take(files: Filesystem, folder: str, job: str, *, lease_s: float = 30.0) -> 
         before = current_owner(files, folder)
         if before is not None:
             _refuse_if_alive(files, owners, before, job, lease_s)
-        with _locked(files, owners, before.epoch + 1 if before else 1, lease_s) as (epoch, lock):
-            record = _first_record(job, epoch, before, lock)
-            won = files.create(_record_path(owners, epoch), msgspec.json.encode(record), _STEP)
-            if not won or max(_epochs(files, owners)) > epoch:
+        first = max(before.epoch if before else 0, highest_epoch) + 1
+        with _locked(files, owners, first, lease_s) as (epoch, lock):
+            record = _first_record(job, epoch, before, highest_begun, lock)
+            won = files.create(record_path(owners, epoch), record.to_bytes(), _STEP)
+            if not won or max(epochs_in(files, owners)) > epoch:
                 raise _starting(owners)
         _forget_older(files, owners, epoch)
     return Ownership(files, owners, record, lock)
 
 
-def current_owner(files: Filesystem, folder: str) -> OwnerRecord | None:
-    """Return the run that wrote, or writes, the checkpoints of a job; None if it never ran.
-
-    Args:
-        files: Where the job's folder is.
-        folder: The job's folder.
-    """
-    owners = f"{folder}/owners"
-    with explained("read the owners in", owners):
-        highest = max(_epochs(files, owners), default=0)
-        return _read(files, owners, highest) if highest else None
-
-
 def _first_record(
-    job: str, epoch: int, before: OwnerRecord | None, lock: int | None
+    job: str, epoch: int, before: OwnerRecord | None, highest_begun: int, lock: int | None
 ) -> OwnerRecord:
     return OwnerRecord(
         job=job,
@@ -232,10 +196,10 @@ def _first_record(
         token=secrets.token_hex(8),
         pid=os.getpid(),
         host=socket.gethostname(),
-        machine=_machine(),
+        machine=this_machine(),
         started_at=time.time(),
         is_locked=lock is not None,
-        highest_begun=before.highest_begun if before is not None else 0,
+        highest_begun=max(before.highest_begun if before is not None else 0, highest_begun),
         lineage=before.lineage if before is not None else Lineage(),
         heartbeat_at=time.time(),
         heartbeat_s=time.monotonic(),
@@ -253,7 +217,7 @@ def _refuse_if_alive(
         )
     if before.is_released or before.silent_s() > lease_s:
         return
-    if before.is_locked and before.machine == _machine():
+    if before.is_locked and before.machine == this_machine():
         lock = _try_lock(f"{owners}/{before.epoch:08d}.lock")
         if lock is not None:  # its process has gone without a word
             os.close(lock)
@@ -277,17 +241,22 @@ def _locked(
     files: Filesystem, owners: str, epoch: int, lease_s: float
 ) -> Iterator[tuple[int, int | None]]:
     """Hold the lock of the first epoch that nobody else is just taking; None where are no locks."""
-    if not files.is_local:
-        yield epoch, None
-        return
-    while (lock := _try_lock(path := f"{owners}/{epoch:08d}.lock")) is None:
-        if time.time() - os.stat(path).st_mtime < lease_s:
-            raise _starting(owners)
-        epoch += 1  # whoever holds it was stopped on the way here
+    lock = None
+    if files.is_local:
+        try:
+            while (lock := _try_lock(path := f"{owners}/{epoch:08d}.lock")) is None:
+                if time.time() - os.stat(path).st_mtime < lease_s:
+                    raise _starting(owners)
+                epoch += 1  # whoever holds it was stopped on the way here
+            os.utime(lock)
+        except OSError as error:
+            if error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
+                raise  # else a mounted filesystem without locks: there is the lease
     try:
         yield epoch, lock
     except BaseException:
-        os.close(lock)
+        if lock is not None:
+            os.close(lock)
         raise
 
 
@@ -312,40 +281,6 @@ def _forget_older(files: Filesystem, owners: str, epoch: int) -> None:
         number = name.lstrip(".").partition(".")[0]
         if number.isdigit() and int(number) < epoch:
             files.delete(f"{owners}/{name}")
-
-
-def _epochs(files: Filesystem, owners: str) -> list[int]:
-    names = (name.partition(".") for name in files.names(owners))
-    return [int(stem) for stem, _, kind in names if kind == "json" and stem.isdigit()]
-
-
-def _read(files: Filesystem, owners: str, epoch: int) -> OwnerRecord:
-    path = _record_path(owners, epoch)
-    with files.reading(path) as file:
-        content = file.read()
-    try:
-        return msgspec.json.decode(content, type=OwnerRecord)
-    except msgspec.DecodeError as error:
-        raise DamagedCheckpointError(
-            f"the owner record {path!r} is damaged: {error}",
-            hint="if no run of this job is alive, delete the file",
-            path=path,
-            reason=str(error),
-        ) from error
-
-
-def _record_path(owners: str, epoch: int) -> str:
-    return f"{owners}/{epoch:08d}.json"
-
-
-@functools.cache
-def _machine() -> str:
-    """Name the machine and its boot: containers of one kernel share its locks and its clock."""
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:
-            return file.read().strip()
-    except OSError:
-        return socket.gethostname()
 
 
 def _starting(owners: str) -> CheckpointError:

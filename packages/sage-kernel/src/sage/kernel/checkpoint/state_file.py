@@ -176,12 +176,15 @@ def _index(file: IO[bytes], path: str, expected: WrittenFile | None) -> list[_Ra
 
 
 def _verify(file: IO[bytes], found: _Range, path: str) -> None:
-    crc, left = 0, found.length
+    crc, left, buffer = 0, found.length, memoryview(bytearray(min(found.length, _PIECE)))
     file.seek(found.offset)
     while left:
-        piece = _read(file, path, None, min(left, _PIECE))
-        crc = zlib.crc32(piece, crc)
-        left -= len(piece)
+        # Twice as fast as read(); typing.IO knows no readinto, every binary file does.
+        count: int = file.readinto(buffer[:left])  # type: ignore[attr-defined]
+        if not count:
+            raise _damaged(path, "it ends too early")
+        crc = zlib.crc32(buffer[:count], crc)
+        left -= count
     if crc != found.crc:
         raise _damaged(path, f"the checksum of {found.uid!r} is wrong")
 

@@ -128,7 +128,15 @@ class CheckpointStorage:
     def take_over(self, lease_s: float = 30.0) -> Ownership:
         """Become the run of this job; see `sage.kernel.checkpoint.ownership.take`."""
         self.prepare()
-        return take(self.files, self.path, self._job, lease_s=lease_s)
+        folders = checkpoint_folders(self.files, self.path)
+        return take(
+            self.files,
+            self.path,
+            self._job,
+            lease_s=lease_s,
+            highest_epoch=max((folder.epoch for folder in folders), default=0),
+            highest_begun=max((folder.checkpoint for folder in folders), default=0),
+        )
 
     def begin(self, checkpoint: int, epoch: int) -> str:
         """Make the folder of a new checkpoint and return its URL, which tasks write to.
