@@ -125,6 +125,7 @@ class PollingReader:
         self._source = source
         self._read = source.read
         self._idle = 0
+        self._ended = False
 
     def read(self, max_records: int, wait_s: float = LONGEST_REST_S) -> Sequence[Any] | None:
         """Return what the source has."""
@@ -143,12 +144,13 @@ class PollingReader:
 
     def snapshot(self, state: OperatorState) -> None:
         """Put in the position that the function names, if it can go back to one."""
-        if isinstance(self._source, ReplayableSource):
+        if isinstance(self._source, ReplayableSource) and not self._ended:
             state.put_whole(_POSITION, [self._source.snapshot_position()])
 
     def restore(self, state: RestoredState, operator: str, *, ended: bool) -> None:
         """Have the function seek its position."""
         positions = state.whole(_POSITION)
+        self._ended = ended  # then it is not even open
         if ended or not positions or not isinstance(self._source, ReplayableSource):
             return
         if state.is_rescaled:

@@ -32,6 +32,7 @@ from sage.kernel.runtime.kept_letters import KeptLetters
 from sage.kernel.runtime.restoration import Restoration
 from sage.kernel.runtime.segment import Node
 from sage.kernel.runtime.snapshot_writer import SnapshotWriter, TaskSnapshot
+from sage.kernel.runtime.task_metrics import metrics_of
 from sage.kernel.runtime.transactions import SinkTransactions
 from sage.kernel.state.codec import StateCodec
 
@@ -145,6 +146,10 @@ class TaskCheckpoints:
         head = self._restored_inputs()
         if head is not None:
             self._restore_inputs(head)
+        elif task.inputs:  # it was inside of a chain, where nothing came by a channel
+            came = task.chain.nodes[0].statistics.entered
+            task.inputs[0].sent += came
+            task.inputs[0].received += came
         if task.subtask == 0 and not self.is_finished:  # one of them says it for all
             self._watched = {
                 node.transformation.name: [
@@ -342,7 +347,7 @@ class TaskCheckpoints:
         else:
             live.flush()
         live.snapshot(state, full=full)
-        state.put_whole(COUNTS, _counts(node))
+        state.put_whole(COUNTS, _counts(self._task, node))
         self._letters[node.transformation.uid].put_into(state, full=full)
         if node is self._task.source:
             assert self._task.reader is not None
@@ -404,9 +409,10 @@ class TaskCheckpoints:
 
         def put() -> None:
             transactions = self._transactions.get(node.transformation.uid)
-            if transactions is not None:
-                state.put_whole(PREPARED, transactions.prepare())
-            state.put_whole(COUNTS, _counts(node))
+            if transactions is not None:  # one that had finished before has nothing new
+                epochs = [] if self.is_finished else transactions.prepare()
+                state.put_whole(PREPARED, epochs)
+            state.put_whole(COUNTS, _counts(self._task, node))
             self._letters[node.transformation.uid].put_into(state, full=True)
             if node is self._task.source:
                 assert self._task.reader is not None
@@ -463,8 +469,15 @@ def _input_name(channel: Channel) -> str:
     return f"{channel.input_index}{back} {channel.edge[0]}"
 
 
-def _counts(node: Node) -> dict[str, Any]:
-    return node.statistics.snapshot()
+def _counts(task: Task, node: Node) -> dict[str, Any]:
+    """Return the counts of an operator, with what it received, wherever in a loop it was.
+
+    Inside of a loop that number follows from those before it; behind a change of the parallelism
+    the operator may be the first.
+    """
+    rows = {row.uid: row for row in metrics_of(task)}
+    received = rows[node.transformation.uid].received
+    return {**node.statistics.snapshot(), "entered": received - node.statistics.pending}
 
 
 def _restore_counts(node: Node, state: RestoredState) -> None:
