@@ -16,12 +16,14 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sage.common.core.functions import ReplayableSource, SourceFunction
-from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
 from sage.kernel.errors import StateMismatchError
 from sage.kernel.operators.source import LiveSource
+
+if TYPE_CHECKING:
+    from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
 
 __all__ = ["IteratorReader", "PollingReader", "Reader", "SequenceReader", "reader_of"]
 
