@@ -20,9 +20,10 @@ from sage.kernel.checkpoint import steps
 
 
 class Ask(AsyncMapFunction[str, str]):
-    """Asks the model; one that answers ``nothing!`` has given no output."""
+    """Asks the model, and writes down whose answer has come; ``nothing...`` gives no output."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, folder: str) -> None:
+        self._ended = Path(folder) / "ended.txt"
         self._url = f"http://127.0.0.1:{port}/ask"
         self._session: aiohttp.ClientSession | None = None
 
@@ -32,6 +33,8 @@ class Ask(AsyncMapFunction[str, str]):
             self._session = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0))
         async with self._session.post(self._url, data=record) as response:
             answer = await response.text()
+            with self._ended.open("a") as ended:
+                ended.write(f"{record}\n")
             return None if answer.startswith("nothing") else answer
 
 
@@ -68,6 +71,11 @@ class Kept(SinkFunction[str]):
         return self._folder / f"{epoch:08d}{suffix}"
 
 
+async def same(record: str) -> str:
+    """Let a record through."""
+    return record
+
+
 def kill_at(step: str, times: int) -> None:
     """Kill this process at a step, when it is reached for the so-manieth time."""
     left = times
@@ -96,9 +104,12 @@ def main(given: dict[str, Any]) -> None:
         },
     )
     prompts = env.from_collection(given["prompts"])
+    if given["rate_per_s"]:
+        prompts = prompts.map_async(same, rate_per_s=given["rate_per_s"], uid="slow", name="slow")
     answers = prompts.map_async(
         Ask,
         given["port"],
+        folder,
         concurrency=given["concurrency"],
         ordered=given["ordered"],
         parallelism=given["parallelism"],

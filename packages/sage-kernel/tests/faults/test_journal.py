@@ -82,6 +82,7 @@ class Asking:
             "parallelism": 1,
             "ordered": True,
             "journal": True,
+            "rate_per_s": None,
         }
 
     def start(self, **parameters: Any) -> subprocess.Popen[str]:
@@ -120,6 +121,11 @@ class Asking:
         return {prompt for prompt in set(self.prompts) if journal.digest(prompt) in digests}
 
     @property
+    def ended(self) -> Counter[str]:
+        """How often the job has had an answer to each prompt."""
+        return Counter((self.folder / "ended.txt").read_text().splitlines())
+
+    @property
     def kept(self) -> list[str]:
         """The lines that have been committed, in their order."""
         files = sorted((self.folder / "kept").glob("*.txt"))
@@ -145,6 +151,21 @@ def test_a_recovery_pays_for_no_call_that_had_ended(model: Model, tmp_path: Path
     asked = model.asked
     assert all(asked[prompt] == 1 for prompt in journalled)
     assert asked.total() <= 300 + 8
+    assert job.ended.total() <= 300 + 1
+
+
+def test_a_kill_while_it_catches_up_costs_nothing_more(model: Model, tmp_path: Path) -> None:
+    """Results that are still to be asked for outlive the checkpoints made meanwhile."""
+    job = Asking(model, tmp_path / "job", many(200))
+    job.parameters["rate_per_s"] = 500
+    job.killed_after(150)
+    journalled = job.journalled
+    assert job.killed_at("checkpoint.retired", 2, interval_s=0.02)
+    assert job.to_the_end()["received"] == 200
+    assert job.kept == answers(job.prompts)
+    asked = model.asked
+    assert all(asked[prompt] == 1 for prompt in journalled)
+    assert job.ended.total() <= 200 + 2
 
 
 def test_without_a_journal_calls_are_made_again(model: Model, tmp_path: Path) -> None:
@@ -176,7 +197,7 @@ def survives(model: Model, tmp_path: Path, seed: int) -> None:
     chance = random.Random(seed)
     ordered, total = chance.random() < 0.5, 240
     job = Asking(model, tmp_path / "job", many(total))
-    most_repeated = 0
+    kills = most_repeated = 0
     never_again: dict[str, int] = {}
     for _ in range(chance.randint(1, 4)):
         options: dict[str, Any] = {
@@ -190,12 +211,15 @@ def survives(model: Model, tmp_path: Path, seed: int) -> None:
             job.killed_after(chance.randint(1, new // 2), **options)
         elif not job.killed_at(chance.choice(STEPS), chance.choice([1, 2, 9, 60]), **options):
             break
+        kills += 1
         most_repeated += options["concurrency"] * options["parallelism"]
         asked = model.asked
         never_again = {prompt: asked[prompt] for prompt in job.journalled} | never_again
     job.to_the_end(ordered=ordered)
     assert Counter(job.kept) == Counter(answers(job.prompts))
     asked = model.asked
+    # A kill may come between the end of a call and its first byte in the journal.
+    assert job.ended.total() <= total + kills
     assert {prompt: asked[prompt] for prompt in never_again} == never_again
     assert set(asked) == set(job.prompts)
     assert asked.total() <= total + most_repeated
