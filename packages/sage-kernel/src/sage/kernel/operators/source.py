@@ -78,7 +78,8 @@ class SourceOperator(Operator):
     @property
     def bounded(self) -> bool:
         """Whether it ends by itself, as far as can be known; iterables are believed to."""
-        return bool(getattr(self.given, "bounded", True))
+        option = self.kwargs.get("bounded") if inspect.isclass(self.given) else None
+        return bool(getattr(self.given, "bounded", True) if option is None else option)
 
     @property
     def replayable(self) -> bool:

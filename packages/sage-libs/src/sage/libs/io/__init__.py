@@ -11,6 +11,7 @@ Layout:
     sources     all the sources under one name
     sink        all the sinks under one name: `FileSink`, `JsonlSink`, `CsvSink`, `TerminalSink`
     sql_source  `SqlSource`: rows of SQLite and PostgreSQL; `sql_sink`, `SqlSink`: rows into them
+    redis_source  `RedisStreamSource`: entries; `redis_sink`, `RedisStreamSink`: entries into them
     whole_file  a file that is whole or not there
     file_parts  a directory of parts that appear with their checkpoint
     lines       block-wise reading of lines, with positions
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
         CsvSink,
         FileSink,
         JsonlSink,
+        RedisStreamSink,
         SqlSink,
         TerminalSink,
     )
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
         FileSource,
         JsonlSource,
         ParquetSource,
+        RedisStreamSource,
         SqlSource,
     )
 
@@ -49,6 +52,8 @@ __all__ = [
     "JsonlSink",
     "JsonlSource",
     "ParquetSource",
+    "RedisStreamSink",
+    "RedisStreamSource",
     "SqlSink",
     "SqlSource",
     "TerminalSink",

@@ -16,7 +16,7 @@ import msgspec
 from sage.common.errors import DataError
 from sage.common.records import Record
 
-__all__ = ["CsvWriter", "JsonWriter", "LineWriter", "RecordWriter", "StartWriter"]
+__all__ = ["CsvWriter", "JsonWriter", "LineWriter", "RecordWriter", "StartWriter", "as_json"]
 
 
 class RecordWriter(Protocol):
@@ -45,7 +45,7 @@ class JsonWriter:
 
     def write(self, record: Any) -> None:
         """Write one line."""
-        self._put(_as_json(record))
+        self._put(as_json(record))
 
     def end(self) -> None:
         """Nothing belongs behind the last line."""
@@ -59,7 +59,7 @@ class LineWriter(JsonWriter):
         if isinstance(record, str) and "\n" not in record and "\r" not in record:
             self._put(record.encode("utf-8", "replace") + b"\n")
         else:
-            self._put(_as_json(record))
+            self._put(as_json(record))
 
 
 class CsvWriter:
@@ -115,7 +115,12 @@ class _Encoding:
         return self._put(text.encode("utf-8", "replace"))
 
 
-def _as_json(record: Any) -> bytes:
+def as_json(record: Any) -> bytes:
+    """Return a record as one line of JSON.
+
+    Raises:
+        DataError: if it has no form in JSON.
+    """
     plain = record.to_dict() if isinstance(record, Record) else record
     try:
         return msgspec.json.encode(plain, enc_hook=_plain) + b"\n"

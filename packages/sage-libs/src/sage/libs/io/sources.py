@@ -2,6 +2,7 @@
 
 from sage.libs.io.directory import ChunkedFileSource, DirectorySource
 from sage.libs.io.parquet import ParquetSource
+from sage.libs.io.redis_source import RedisStreamSource
 from sage.libs.io.source import FileSource
 from sage.libs.io.sql_source import SqlSource
 from sage.libs.io.tables import CsvSource, JsonlSource
@@ -13,5 +14,6 @@ __all__ = [
     "FileSource",
     "JsonlSource",
     "ParquetSource",
+    "RedisStreamSource",
     "SqlSource",
 ]

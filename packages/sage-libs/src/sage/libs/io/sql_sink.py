@@ -46,7 +46,8 @@ class SqlSink(SinkFunction[Any]):
         key: The column, or columns, that say which row a record replaces; the table has a primary
             key or a unique index of exactly these.
         batch_rows: How many rows are sent at a time.
-        owner: Tells the sinks of several jobs at one table apart; by default the operator's uid.
+        owner: Tells the sinks of several jobs at one table apart; by default the names of job and
+            operator.
 
     Raises:
         MissingExtraError: if psycopg is needed and not installed.
@@ -119,7 +120,7 @@ class SqlSink(SinkFunction[Any]):
             self._staging = Staging(
                 connection,
                 self._target,
-                owner=self.owner or context.uid,
+                owner=self.owner or f"{getattr(context, 'job_name', '')}/{context.uid}",
                 subtask=context.parallel_index,
                 parallelism=context.parallelism,
                 is_exact=mode == "exactly_once",

@@ -162,10 +162,11 @@ class Staging:
         """Forget what earlier runs have staged and recorded.
 
         Raises:
-            StorageError: if their rows are in the table and would be there twice.
+            StorageError: if their rows are in the table and would be there twice, in the mode
+                "exactly_once".
         """
         target = quoted(self._table.name)
-        would_be_twice = self._own_recorded() and not self._table.key
+        would_be_twice = self._is_exact and self._own_recorded() and not self._table.key
         if would_be_twice and self._database.run(f"SELECT 1 FROM {target} LIMIT 1").rows:
             raise StorageError(
                 f"table {self._table.name!r} holds rows of an earlier run, and it is unknown "
