@@ -49,6 +49,7 @@ class RuntimeContext:
         parallelism: How many there are.
         attempt: How often the job was started again before.
         checkpoint_mode: "exactly_once" or "at_least_once"; None without checkpoints.
+        job_name: Name of the job.
         metrics: Counters of this function.
     """
 
@@ -64,6 +65,7 @@ class RuntimeContext:
         services: Services | None = None,
         keyed: KeyedState | None = None,
         checkpoint_mode: str | None = None,
+        job_name: str = "",
     ) -> None:
         self.name = name
         self.uid = uid
@@ -71,6 +73,7 @@ class RuntimeContext:
         self.parallelism = parallelism
         self.attempt = attempt
         self.checkpoint_mode = checkpoint_mode
+        self.job_name = job_name
         self.metrics = FunctionCounters(statistics or OperatorStatistics())
         self._services = services or Services()
         self._keyed = keyed

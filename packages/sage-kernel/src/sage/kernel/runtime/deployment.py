@@ -95,6 +95,7 @@ class Deployment:
             config=self._config,
             host=None if mailbox is None else self._hosts(chain, mailbox),
             loop=self._tracker(vertex.head),
+            job_name=self._graph.stream_graph.name,
         )
 
     def _chain(self, vertex: JobVertex, subtask: int) -> tuple[Node | None, Chain]:

@@ -70,6 +70,7 @@ class Task:
         config: The environment's options.
         host: Runs the first operator elsewhere, or None.
         loop: Counts what is inside the loop that this task belongs to, or None.
+        job_name: Name of the job.
     """
 
     def __init__(
@@ -85,6 +86,7 @@ class Task:
         config: EngineConfig,
         host: Host | None = None,
         loop: LoopTracker | None = None,
+        job_name: str = "",
     ) -> None:
         self.vertex = vertex
         self.subtask = subtask
@@ -94,6 +96,7 @@ class Task:
         self.inputs = inputs
         self.clock = TaskClock()
         self._services = services
+        self._job_name = job_name
         options = config.fault_tolerance
         self._checkpoint_mode = options.checkpoint_mode if options is not None else None
         self._batch_size = config.batch_size
@@ -229,6 +232,7 @@ class Task:
                 keyed=node.live.keyed,
                 attempt=self.checkpoints.attempt if self.checkpoints is not None else 0,
                 checkpoint_mode=self._checkpoint_mode,
+                job_name=self._job_name,
             )
             self._guarded(node, "open()", functools.partial(node.live.open, context))
 
