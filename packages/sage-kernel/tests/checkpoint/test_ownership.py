@@ -213,6 +213,25 @@ def test_a_disk_without_locks_has_the_lease(
     second.heartbeat()
 
 
+@pytest.mark.parametrize("scheme", ["", "memory:/"])
+def test_a_start_that_is_overtaken_gives_up(
+    tmp_path: Path, at_step: Callable[..., None], scheme: str
+) -> None:
+    """A run that finds the record of another one where its own was to be is refused."""
+    url = f"{scheme}{tmp_path}"
+    files, path = filesystem_of(url)
+    files.make_folder(f"{path}/owners")
+
+    def overtake() -> None:
+        files.publish(f"{path}/owners/00000001.json", b"another's", "another")
+
+    at_step(0, overtake)
+    with pytest.raises(CheckpointError, match="just starting"):
+        taken(url)
+    with files.reading(f"{path}/owners/00000001.json") as file:
+        assert file.read() == b"another's"
+
+
 def test_two_that_wrote_the_same_epoch_are_not_both_owners(tmp_path: Path) -> None:
     """In a store that lets the last of two writers win, the other one learns that it has lost."""
     url = f"memory:/{tmp_path}"

@@ -6,6 +6,7 @@ import errno
 import json
 import os
 import pickle
+import resource
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -280,7 +281,7 @@ def test_a_full_disk_leaves_the_old_checkpoint(
     def fail() -> None:
         raise OSError(error, os.strerror(error))
 
-    for step in range(len(WRITTEN) * 2 + 4):
+    for step in range(len(WRITTEN) * 2 + 3):
         job = fake_job(tmp_path / str(step), retain=1)
         job.start()
         job.take(b"old")
@@ -296,6 +297,47 @@ def test_a_full_disk_leaves_the_old_checkpoint(
         job.take(b"newest")
         assert job.payload(job.storage.newest_valid().checkpoint) == b"newest"
         assert len(folders(job)) == 1
+
+
+def test_an_old_checkpoint_that_cannot_be_deleted_stops_nothing(
+    tmp_path: Path,
+    fake_job: Any,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """What cannot be deleted is told and tried again with the next checkpoint."""
+    job = fake_job(tmp_path, retain=1)
+    job.start()
+    job.take(b"one")
+
+    def busy(path: str) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(job.storage.files, "delete_folder", busy)
+        job.take(b"two")
+    assert "chk-00000001-e0001' yet: [Errno 16]" in caplog.text
+    assert job.payload(job.storage.newest_valid(job.run.lineage).checkpoint) == b"two"
+    job.take(b"three")
+    assert folders(job) == ["chk-00000003-e0001"]
+
+
+def test_a_disk_that_is_really_full_leaves_the_old_checkpoint(
+    tmp_path: Path, fake_job: Any, child: Any
+) -> None:
+    """What the operating system refuses in the middle of a file is told, and nothing is lost."""
+
+    def work() -> None:
+        job = fake_job(tmp_path)
+        job.start()
+        job.take(b"old")
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 20, 1 << 20))
+        job.take(bytes(4 << 20))
+
+    assert child(work).ended() == "CheckpointError"
+    assert not list(tmp_path.glob("job/chk-00000002*/*"))
+    again = fake_job(tmp_path)
+    assert again.payload(again.start().checkpoint) == b"old"
 
 
 class FakeFullStore(MemoryFileSystem):

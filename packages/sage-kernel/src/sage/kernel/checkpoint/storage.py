@@ -17,6 +17,7 @@ complete: a task knows that it has written its file, but not what became of the 
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
@@ -39,6 +40,8 @@ __all__ = [
     "safe_name",
     "state_file_name",
 ]
+
+_logger = logging.getLogger("sage.checkpoint")
 
 _PROBE = "probe"
 _FOLDER = re.compile(r"chk-(\d{8,})-e(\d{4,})")
@@ -248,20 +251,27 @@ class CheckpointStorage:
             )
 
     def _delete(self, folders: Iterable[CheckpointFolder], needed: set[str]) -> None:
-        """Delete folders but for the files that are needed; manifests first."""
+        """Delete folders but for the files that are needed; one that resists is tried again."""
         for folder in folders:
-            path = f"{self.path}/{folder.name}"
-            reached("storage.retire.before")
-            self.files.delete(f"{path}/{MANIFEST}")
-            self._known.pop(folder.name, None)
-            names = self.files.names(path)
-            kept = [name for name in names if f"{folder.name}/{name}" in needed]
-            if not kept:
-                self.files.delete_folder(path)
-                continue
-            for name in names:
-                if name not in kept:
-                    self.files.delete(f"{path}/{name}")
+            try:
+                reached("storage.retire.before")
+                self._delete_folder(folder.name, needed)
+            except OSError as error:
+                path = f"{self.path}/{folder.name}"
+                _logger.warning("cannot delete the old checkpoint %r yet: %s", path, error)
+
+    def _delete_folder(self, folder: str, needed: set[str]) -> None:
+        path = f"{self.path}/{folder}"
+        self.files.delete(f"{path}/{MANIFEST}")  # first: what is not whole must not look so
+        self._known.pop(folder, None)
+        names = self.files.names(path)
+        kept = [name for name in names if f"{folder}/{name}" in needed]
+        if not kept:
+            self.files.delete_folder(path)
+            return
+        for name in names:
+            if name not in kept:
+                self.files.delete(f"{path}/{name}")
 
     def _is_complete(self, folder: str) -> bool:
         try:
