@@ -14,6 +14,7 @@ from sage.common.config import config_schema
 from sage.common.errors import SageError
 from sage.common.registry import registry
 from sage.kernel import Job, KeyedStream, LocalEnvironment
+from sage.kernel.checkpoint.options import FaultTolerance
 from sage.kernel.config import EngineConfig
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
@@ -75,15 +76,16 @@ def test_every_verb_is_listed(cls: type) -> None:
 
 def test_every_option_of_an_environment_is_listed() -> None:
     """The page of options has a row for each option of the engine, and for no other."""
-    table = page("configuration.md").partition("## Environment variables")[0]
-    listed = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
-    assert sorted(listed) == sorted(EngineConfig.__dataclass_fields__)
+    tables = page("configuration.md").partition("## Environment variables")[0]
+    engine, _, tolerance = tables.partition("## Fault tolerance")
+    for table, options in ((engine, EngineConfig), (tolerance, FaultTolerance)):
+        listed = re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)
+        assert sorted(listed) == sorted(options.__dataclass_fields__)
 
 
 @pytest.mark.parametrize(
     "missing",
     [
-        "sage.kernel.Job.savepoint",
         "sage.middleware.memory",
         "sage.middleware.operators.rag.RerankOperator",
         "sage.middleware.operators.rag.AgentOperator",
