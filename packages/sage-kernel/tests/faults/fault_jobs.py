@@ -12,10 +12,12 @@ import asyncio
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from sage.kernel import AfterCount as EachCount
 from sage.kernel import (
+    AfterCount,
+    AfterProcessingTime,
     AggregateFunction,
     AsyncMapFunction,
     CountWindow,
@@ -27,9 +29,11 @@ from sage.kernel import (
     ProcessFunction,
     SessionWindow,
     SlidingWindow,
+    SourceFunction,
     TumblingWindow,
     ValueState,
 )
+from sage.kernel.checkpoint.steps import reached
 
 __all__ = ["JOBS", "Bench"]
 
@@ -44,6 +48,7 @@ class Pause(MapFunction[Any, Any]):
         self._seconds = seconds
 
     def map(self, record: Any) -> Any:
+        reached("record")
         if self._seconds:
             time.sleep(self._seconds)
         return record
@@ -59,6 +64,7 @@ class Bench:
         parallelism: Of its operators; sources have one subtask.
         pause_s: Between two records of a source.
         records: How many its sources have.
+        folder: Where files to be read are; None where there are none.
     """
 
     env: LocalEnvironment
@@ -66,6 +72,7 @@ class Bench:
     parallelism: int = 1
     pause_s: float = 0.0
     records: int = RECORDS
+    folder: Path | None = None
 
     def source(self, records: Iterable[Any] | None = None, name: str = "source") -> DataStream[Any]:
         given = list(range(self.records) if records is None else records)
@@ -301,7 +308,7 @@ def count_windows(on: Bench) -> None:
 
 
 def global_windows(on: Bench) -> None:
-    windows = on.source().key_by(_modulo).window(GlobalWindow(), trigger=EachCount(4))
+    windows = on.source().key_by(_modulo).window(GlobalWindow(), trigger=AfterCount(4))
     on.commit(windows.aggregate(Gathering(), parallelism=on.parallelism))
 
 
@@ -365,6 +372,87 @@ def timed_duplicates(on: Bench) -> None:
     stream = on.source([(f"k{n % 9}", float(n), n) for n in range(on.records)])
     keyed = stream.assign_timestamps(_time_of, parallelism=1).key_by(_key_of)
     on.commit(keyed.deduplicate(20.0, parallelism=on.parallelism))
+
+
+# Clocks.
+
+
+class _Flushing(ProcessFunction[Any, Any]):
+    """Gives what a key has collected a moment after its first record, by the clock on the wall."""
+
+    def process(self, record: Any, ctx: Any) -> Any:
+        waiting = ctx.state(ListState("waiting"))
+        if not waiting.get():
+            ctx.timers.set_processing_timer(ctx.timers.now_s + 0.03)
+        waiting.add(record)
+
+    def on_timer(self, timestamp_s: float, ctx: Any) -> Any:
+        waiting = ctx.state(ListState("waiting"))
+        yield from waiting.get()
+        waiting.clear()
+
+
+def flushed_by_timers(on: Bench) -> None:
+    on.commit(on.source().key_by(_modulo).process(_Flushing, parallelism=on.parallelism))
+
+
+def flushed_by_triggers(on: Bench) -> None:
+    windows = (
+        on.source()
+        .key_by(_modulo)
+        .window(GlobalWindow(), trigger=AfterProcessingTime(0.03), mode="discarding")
+    )
+    content = windows.process(lambda key, records, ctx: list(records), parallelism=on.parallelism)
+    on.commit(content)
+
+
+def one_of_2099(on: Bench) -> None:
+    """After one event of the year 2099 everything is late."""
+    rows = [_event(number) for number in range(on.records)]
+    rows[on.records // 2] = ("k1", 4_080_000_000.0, on.records // 2)
+    stream = on.source(rows).assign_timestamps(_time_of, max_out_of_orderness_s=2, parallelism=1)
+    windows = stream.key_by(_key_of).window(TumblingWindow(20.0))
+    counts = windows.count(emit=lambda k, w, n: (k, w.start_s, n), parallelism=on.parallelism)
+    on.commit(counts, "main")
+    on.commit(counts.side_output("late"), "late", parallelism=1)
+
+
+class _Silent(SourceFunction[Any]):
+    """Gives one record, then nothing for a while, then ends."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._given = 0
+        self._end_s = 0.0
+
+    def open(self, context: Any) -> None:
+        self._end_s = time.monotonic() + self._seconds
+
+    def read(self, max_records: int) -> Any:
+        if not self._given:
+            self._given = 1
+            return [("k0", 0.0, -1)]
+        return () if time.monotonic() < self._end_s else None
+
+    def snapshot_position(self) -> object:
+        return self._given
+
+    def seek(self, position: Any) -> None:
+        self._given = position
+
+
+def silent_input(on: Bench) -> None:
+    """One of two inputs is silent, and time goes on without it."""
+    silent = on.env.from_source(_Silent(on.records * on.pause_s), name="silent")
+    silent = silent.assign_timestamps(
+        _time_of, idle_timeout_s=0.02, name="times silent", parallelism=1
+    )
+    windows = on.events().union(silent).key_by(_key_of).window(TumblingWindow(20.0))
+    content = windows.process(
+        lambda key, records, ctx: list(records), parallelism=on.parallelism, name="content"
+    )
+    everything = content.union(content.side_output("late"), parallelism=1)
+    on.commit(everything.map(_number_of, parallelism=1), parallelism=1)
 
 
 # Calls, batches, loops, processes.
@@ -449,6 +537,7 @@ JOBS: dict[str, Callable[[Bench], None]] = {
         *(deduplicate, join, gather, keyed_process),
         *(tumbling, sliding, sessions, count_windows, global_windows, main_and_late),
         *(window_join, interval_join, temporal_join, timed_duplicates),
+        *(flushed_by_timers, flushed_by_triggers, one_of_2099, silent_input),
         *(ordered_calls, unordered_calls, batches, loop, loop_of_calls, loop_with_state),
         in_processes,
     )
