@@ -175,6 +175,16 @@ def test_a_snapshot_of_changes_holds_nothing_else() -> None:
             assert sorted(keys) == sorted(changed), name
 
 
+def test_what_a_function_changed_before_it_failed_is_in_the_snapshot() -> None:
+    """A value that was changed in place by a call that then raised counts as changed."""
+    fold = Fold(OPERATORS["aggregate"])
+    fold.feed([("a", 1), ("b", 1)])
+    fold.taken()
+    fold.feed([("a", 5)])
+    changes = fold.taken(full=False)
+    assert list(RestoredState.of(changes).keyed("values")) == [("a", {"seen": [1, 5]})]
+
+
 def test_a_key_that_is_refused_is_not_in_the_state() -> None:
     """A key that cannot be one is an error where snapshots are taken as well."""
     for make in OPERATORS.values():

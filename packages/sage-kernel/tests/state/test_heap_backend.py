@@ -25,7 +25,7 @@ def test_a_value_table_is_a_dict() -> None:
 
 
 def test_a_snapshot_encodes_when_it_is_read() -> None:
-    """Taking a snapshot makes bytes only of what somebody else holds, whom no table can stop."""
+    """Taking a snapshot copies only what somebody else holds, whom no table can stop."""
     backend = HeapBackend()
     values, maps, held = backend.value_table("v"), backend.map_table("m"), [1]
     values["held"], values["not storable"] = held, object()

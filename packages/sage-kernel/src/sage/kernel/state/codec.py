@@ -145,7 +145,8 @@ class StateCodec:
     def detached(self, value: Any) -> Any:
         """Return something that later changes to ``value`` do not reach, as cheaply as can be.
 
-        A value that nothing can change is returned as it is, any other as its bytes.
+        A value that nothing can change is returned as it is, any other as its bytes: many copies
+        of lists would be as many objects for the garbage collector to look at.
         """
         cls = type(value)
         if cls in _FROZEN or (cls is tuple and _FROZEN.issuperset(map(type, value))):

@@ -17,7 +17,6 @@ from sage.common.errors import StateError
 from sage.kernel.state.backend import ALL_GROUPS, StateEntry
 from sage.kernel.state.codec import StateCodec
 from sage.kernel.state.heap_tables import (
-    Encoded,
     ExpiringMapTable,
     ExpiringValueTable,
     Guard,
@@ -102,8 +101,7 @@ class HeapBackend:
                 encode, is_map = self._codecs[name].encode, isinstance(self._tables[name], MapTable)
                 for key, map_key, value in items:
                     stored_map_key = encode(map_key) if is_map else None
-                    stored = value.data if type(value) is Encoded else encode(value)
-                    yield StateEntry(group, name, encode(key), stored_map_key, stored)
+                    yield StateEntry(group, name, encode(key), stored_map_key, encode(value))
 
     def restore(self, entries: Iterable[StateEntry]) -> None:
         """Take in the entries of a snapshot."""

@@ -5,7 +5,7 @@ class of the same kind that copies a value before it hands it out for the first 
 own class back when the snapshot has been read. A table of which no snapshot waits pays nothing.
 
 What somebody holds already when the snapshot is taken cannot be copied behind his back any more.
-Such objects are told by their reference counts and become bytes at once.
+Such objects are told by their reference counts, and the snapshot gets a copy.
 
 State that expires is kept in the order in which it was last touched, so that what is oldest is
 found at the front and removing it costs nothing for the rest.
@@ -20,14 +20,13 @@ from collections.abc import Callable, Iterable, Iterator
 from enum import Enum
 from itertools import chain, repeat
 from sys import getrefcount
-from typing import Any, ClassVar, NamedTuple, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from sage.common.errors import StateError
 from sage.kernel.state.codec import UNCHANGEABLE_TYPES, StateCodec
 from sage.kernel.state.unread import UnreadSnapshots
 
 __all__ = [
-    "Encoded",
     "ExpiringMapTable",
     "ExpiringValueTable",
     "Guard",
@@ -40,12 +39,6 @@ __all__ = [
 # to the end: after a restore, or with records out of order, one of them may hide older ones.
 _ENOUGH_ALIVE = 4
 Item: TypeAlias = tuple[Any, Any, Any]
-
-
-class Encoded(NamedTuple):
-    """A value in a snapshot that became bytes when that was taken."""
-
-    data: bytes
 
 
 class Guard:
@@ -74,10 +67,8 @@ class Guard:
         return values, True
 
     def _out_of_reach(self, value: Any) -> Any:
-        if type(value) in UNCHANGEABLE_TYPES or isinstance(value, Enum):
-            return value
-        detached = self.codec.detached(value)
-        return value if detached is value else Encoded(detached)
+        unchangeable = type(value) in UNCHANGEABLE_TYPES or isinstance(value, Enum)
+        return value if unchangeable else self.codec.copied(value)
 
 
 def _unheld() -> int:

@@ -15,17 +15,16 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from itertools import groupby, islice
 from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
 from sage.common.errors import StateError, StorageError
 from sage.kernel.state.backend import ALL_GROUPS, StateEntry
 from sage.kernel.state.codec import StateCodec
 from sage.kernel.state.own_classes import OwnClasses
-from sage.kernel.state.sqlite_rows import StateRows, storage_error
+from sage.kernel.state.sqlite_rows import Entry, StateRows, storage_error
 from sage.kernel.state.sqlite_snapshot import SnapshotOfState
 from sage.kernel.state.sqlite_table import SqliteMapTable, SqliteValueTable
 
@@ -142,7 +141,7 @@ class SqliteBackend:
         return entries
 
     def _entries(
-        self, pending: dict[str, list[Any]], groups: range
+        self, pending: dict[str, Iterator[Entry]], groups: range
     ) -> Generator[StateEntry, None, None]:
         reader = self._connect()
         self._readers.add(reader)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from sage.kernel.state.backend import StateEntry
 from sage.kernel.state.key_group import KEY_GROUPS
-from sage.kernel.state.sqlite_rows import ABSENT, StateRows
+from sage.kernel.state.sqlite_rows import ABSENT, Entry, StateRows
 
 __all__ = ["SnapshotOfState"]
 
@@ -24,7 +24,7 @@ class SnapshotOfState:
     """
 
     def __init__(
-        self, reader: sqlite3.Connection, name: str, rows: StateRows, pending: list[Any]
+        self, reader: sqlite3.Connection, name: str, rows: StateRows, pending: Iterable[Entry]
     ) -> None:
         self._reader, self._name, self._rows = reader, name, rows
         self._newer: list[dict[tuple[bytes, bytes], Any]] = [{} for _ in range(KEY_GROUPS)]

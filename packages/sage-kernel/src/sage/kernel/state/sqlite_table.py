@@ -56,13 +56,15 @@ class _Table:
         """Yield what is dirty."""
         raise NotImplementedError
 
-    def pending(self) -> list[Entry]:
+    def pending(self) -> Iterator[Entry]:
         """Return what is not on disk yet, detached; what was removed is `ABSENT`."""
+        keys, map_keys, values = [], [], []  # no tuples, which make the garbage collector run
         detached = self.rows.codec.detached
-        return [
-            (key, map_key, value if value is ABSENT else detached(value))
-            for key, map_key, value in self._dirty_entries()
-        ]
+        for key, map_key, value in self._dirty_entries():
+            keys.append(key)
+            map_keys.append(map_key)
+            values.append(value if value is ABSENT else detached(value))
+        return zip(keys, map_keys, values, strict=True)
 
     def forget(self) -> None:
         """Forget what is clean: the rows have changed."""
