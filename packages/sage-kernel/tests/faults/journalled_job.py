@@ -10,12 +10,14 @@ import json
 import os
 import signal
 import sys
+import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
 
-from sage.kernel import AsyncMapFunction, LocalEnvironment, SinkFunction
+from sage.kernel import AsyncMapFunction, FlatMapFunction, LocalEnvironment, SinkFunction
 from sage.kernel.checkpoint import steps
 
 
@@ -36,6 +38,22 @@ class Ask(AsyncMapFunction[str, str]):
             with self._ended.open("a") as ended:
                 ended.write(f"{record}\n")
             return None if answer.startswith("nothing") else answer
+
+
+class AskInTurn(FlatMapFunction[str, str]):
+    """The same as a generator that blocks: one call at a time, an item for each word."""
+
+    def __init__(self, port: int, folder: str) -> None:
+        self._url = f"http://127.0.0.1:{port}/ask"
+        self._ended = Path(folder) / "ended.txt"
+
+    def flat_map(self, record: str) -> Iterator[str]:
+        """Yield the words of the answer."""
+        with urllib.request.urlopen(self._url, data=record.encode()) as response:
+            answer = response.read().decode()
+        with self._ended.open("a") as ended:
+            ended.write(f"{record}\n")
+        yield from answer.split()
 
 
 class Kept(SinkFunction[str]):
@@ -106,17 +124,13 @@ def main(given: dict[str, Any]) -> None:
     prompts = env.from_collection(given["prompts"])
     if given["rate_per_s"]:
         prompts = prompts.map_async(same, rate_per_s=given["rate_per_s"], uid="slow", name="slow")
-    answers = prompts.map_async(
-        Ask,
-        given["port"],
-        folder,
-        concurrency=given["concurrency"],
-        ordered=given["ordered"],
-        parallelism=given["parallelism"],
-        journal=given["journal"],
-        uid="ask",
-        name="ask",
-    )
+    common = {name: given[name] for name in ("parallelism", "journal")}
+    common |= {"uid": "ask", "name": "ask"}
+    if given["in_turn"]:
+        answers = prompts.flat_map(AskInTurn, given["port"], folder, **common)
+    else:
+        calls = {name: given[name] for name in ("concurrency", "ordered")}
+        answers = prompts.map_async(Ask, given["port"], folder, **calls, **common)
     answers.sink(Kept, f"{folder}/kept", parallelism=1)
     job = env.submit()
     job.wait(120)

@@ -83,6 +83,7 @@ class Asking:
             "ordered": True,
             "journal": True,
             "rate_per_s": None,
+            "in_turn": False,
         }
 
     def start(self, **parameters: Any) -> subprocess.Popen[str]:
@@ -168,6 +169,19 @@ def test_a_kill_while_it_catches_up_costs_nothing_more(model: Model, tmp_path: P
     assert job.ended.total() <= 200 + 2
 
 
+def test_a_generator_pays_once_for_what_it_yields(model: Model, tmp_path: Path) -> None:
+    """A function that blocks repeats at most the one call that it was in."""
+    prompts = many(60)
+    job = Asking(model, tmp_path / "job", prompts)
+    job.parameters["in_turn"] = True
+    job.killed_after(20)
+    assert job.killed_at("journal.write.before", 10, interval_s=0.05)
+    assert job.killed_at("checkpoint.retired", 1, interval_s=0.02)
+    job.to_the_end()
+    assert job.kept == [word for prompt in prompts for word in f"{prompt}!".split()]
+    assert model.asked.total() <= 60 + 3
+
+
 def test_without_a_journal_calls_are_made_again(model: Model, tmp_path: Path) -> None:
     """What the journal saves: without it a recovery repeats every call behind the checkpoint."""
     job = Asking(model, tmp_path / "job", many(100))
@@ -215,7 +229,7 @@ def survives(model: Model, tmp_path: Path, seed: int) -> None:
         most_repeated += options["concurrency"] * options["parallelism"]
         asked = model.asked
         never_again = {prompt: asked[prompt] for prompt in job.journalled} | never_again
-    job.to_the_end(ordered=ordered)
+    assert job.to_the_end(ordered=ordered)["received"] == total
     assert Counter(job.kept) == Counter(answers(job.prompts))
     asked = model.asked
     # A kill may come between the end of a call and its first byte in the journal.

@@ -325,6 +325,9 @@ class RecordedResults:
 class JournalFolder:
     """The journals of one job, in one process.
 
+    Where a job runs in several processes, each reads all that earlier runs left. A record finds its
+    result wherever it comes; two equal records in two processes may be given the same one.
+
     Args:
         folder: A local folder that belongs to the job; empty if no operator of it is journalled.
         epoch: Which run of the job this is; each has a higher number than those before, also one
