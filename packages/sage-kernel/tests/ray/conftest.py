@@ -73,7 +73,7 @@ def eventually() -> Callable[[Callable[[], Any]], Any]:
     """Asks until the answer is yes, and fails after a while."""
 
     def ask(question: Callable[[], Any]) -> Any:
-        until = time.monotonic() + 30
+        until = time.monotonic() + 90
         while not (answer := question()):
             assert time.monotonic() < until, "it never happened"
             threading.Event().wait(0.02)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +38,8 @@ def kill() -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
-def stop() -> None:
+def stop(path: Path) -> None:
+    path.write_text(str(os.getpid()))
     os.kill(os.getpid(), signal.SIGSTOP)
 
 
@@ -51,14 +55,8 @@ def test_a_job_ends_with_all_its_results_committed(remote: Remote, tmp_path: Pat
         assert result.metrics["work"].received == COUNT
 
 
-@pytest.mark.parametrize("accident", [kill, stop])
-def test_the_loss_of_an_actor_changes_no_result(
-    remote: Remote, tmp_path: Path, accident: Callable[[], None]
-) -> None:
-    """An actor that is killed, or stopped past its time, takes nothing with it."""
-    sink = CommittingSink(tmp_path / "results")
-    env = remote(fault_tolerance=tolerance(tmp_path), worker_timeout_s=2.0)
-    once = Once(tmp_path / "happened", accident)
+def build_work(env: Environment, once: Once, sink: CommittingSink) -> None:
+    """Build: two actors, one of which has an accident, between a source and a sink."""
 
     def work(n: int) -> int:
         if n == COUNT // 2:
@@ -67,8 +65,33 @@ def test_the_loss_of_an_actor_changes_no_result(
 
     numbers = env.from_source(PausingSource(COUNT, sink), name="numbers").rebalance()
     numbers.map(work, parallelism=2, name="work").sink(sink, parallelism=1)
+
+
+def test_the_loss_of_an_actor_changes_no_result(remote: Remote, tmp_path: Path) -> None:
+    """An actor that is killed takes nothing with it: results and counts are those of one run."""
+    sink, once = CommittingSink(tmp_path / "results"), Once(tmp_path / "happened", kill)
+    env = remote(fault_tolerance=tolerance(tmp_path))
+    build_work(env, once, sink)
     result = env.execute()
     assert once.has_happened
+    assert sorted(sink.committed()) == list(range(COUNT))
+    assert result.metrics["work"].received == COUNT
+    check_conservation(result.metrics, env.graph())
+
+
+def test_an_actor_that_goes_on_after_its_time_is_refused(
+    remote: Remote, tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    """One that was stopped is replaced; what it says later is not mixed with its replacement's."""
+    sink, pid = CommittingSink(tmp_path / "results"), tmp_path / "pid"
+    once = Once(tmp_path / "happened", lambda: stop(pid))
+    env = remote(fault_tolerance=tolerance(tmp_path), worker_timeout_s=2.0)
+    build_work(env, once, sink)
+    job = env.submit()
+    eventually(lambda: job._run.attempts)
+    with suppress(ProcessLookupError):  # Ray may have killed it by now
+        os.kill(int(pid.read_text()), signal.SIGCONT)
+    result = job.wait(120)
     assert sorted(sink.committed()) == list(range(COUNT))
     assert result.metrics["work"].received == COUNT
     check_conservation(result.metrics, env.graph())
@@ -221,3 +244,51 @@ def test_checkpoints_in_the_memory_of_one_process_are_refused(remote: Remote) ->
     env.from_collection([1]).sink(print)
     with pytest.raises(GraphError, match="memory://here"):
         env.execute()
+
+
+DRIVER = """
+import sys
+from sage.kernel.api.remote_environment import RemoteEnvironment
+from sage.kernel.testing.recovery import CommittingSink, PausingSource
+
+count, address, folder, looked_at = int(sys.argv[1]), *sys.argv[2:]
+env = RemoteEnvironment("killed", {
+    "fault_tolerance": {"checkpoint_dir": folder + "/checkpoints", "checkpoint_interval": 0.1},
+    "ray": {"address": address},
+})
+sink = CommittingSink(folder + "/results")
+source = PausingSource(count, CommittingSink(folder + "/" + looked_at))
+numbers = env.from_source(source, name="numbers", uid="numbers").key_by(
+    lambda n: n % 37, name="rest", uid="rest"
+)
+numbers.count(name="counts", uid="counts").sink(sink, name="results", uid="results")
+env.execute()
+"""
+
+
+def test_a_driver_that_is_killed_goes_on_when_it_is_started_again(
+    cluster: Environment, tmp_path: Path, eventually: Callable[..., Any]
+) -> None:
+    """The same script, run again, takes the job over and finishes it, nothing twice."""
+    import ray
+
+    script = tmp_path / "driver.py"
+    script.write_text(DRIVER)
+    address = ray.get_runtime_context().gcs_address
+    sink = CommittingSink(tmp_path / "results")
+
+    def command(looked_at: str) -> list[str]:
+        return [sys.executable, str(script), str(COUNT), address, str(tmp_path), looked_at]
+
+    with subprocess.Popen(command("nothing"), stderr=subprocess.PIPE, text=True) as first:
+        try:
+            eventually(lambda: sink.has_committed or first.poll() is not None)
+        finally:
+            first.kill()
+            assert first.stderr is not None
+            told = first.stderr.read()
+    assert sink.has_committed, told
+    done = subprocess.run(command("results"), capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert "goes on at checkpoint" in done.stderr
+    assert sorted(sink.committed()) == sorted(every_count())
