@@ -6,7 +6,7 @@ Not here: how a document's format is read (``sage.libs.documents``) and how a so
 Layout:
     source      `FileSource`: lines
     tables      `JsonlSource`, `CsvSource`: rows
-    parquet     `ParquetSource`: rows, of a columnar file
+    parquet     `ParquetSource`: rows, of a columnar file; `parquet_sink`, `ParquetSink`
     directory   `DirectorySource`, `ChunkedFileSource`: paths and chunks of documents
     sources     all the sources under one name
     sink        all the sinks under one name: `FileSink`, `JsonlSink`, `CsvSink`, `TerminalSink`
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         CsvSink,
         FileSink,
         JsonlSink,
+        ParquetSink,
         RedisStreamSink,
         SqlSink,
         TerminalSink,
@@ -51,6 +52,7 @@ __all__ = [
     "FileSource",
     "JsonlSink",
     "JsonlSource",
+    "ParquetSink",
     "ParquetSource",
     "RedisStreamSink",
     "RedisStreamSource",

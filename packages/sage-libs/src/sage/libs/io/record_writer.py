@@ -16,7 +16,16 @@ import msgspec
 from sage.common.errors import DataError
 from sage.common.records import Record
 
-__all__ = ["CsvWriter", "JsonWriter", "LineWriter", "RecordWriter", "StartWriter", "as_json"]
+__all__ = [
+    "CsvWriter",
+    "JsonWriter",
+    "LineWriter",
+    "RecordWriter",
+    "StartWriter",
+    "as_json",
+    "fields_of",
+    "row_of",
+]
 
 
 class RecordWriter(Protocol):
@@ -81,21 +90,9 @@ class CsvWriter:
 
     def write(self, record: Any) -> None:
         """Write one row; its fields may come in any order, none may be left over or missing."""
-        row = record.to_dict() if isinstance(record, Record) else record
-        if not isinstance(row, Mapping):
-            raise DataError(
-                f"a row of CSV is written from a mapping, got {type(row).__name__}: {row!r:.100}",
-                hint="map it to a dict before the sink",
-            )
         if not self._columns:
-            self._start(tuple(map(str, row)))
-        if len(row) != len(self._columns) or not all(name in row for name in self._columns):
-            raise DataError(
-                f"a record has the fields {', '.join(map(str, row))}; "
-                f"the columns are {', '.join(self._columns)}",
-                hint="map every record to the same fields before the sink",
-            )
-        self._rows.writerow([row[name] for name in self._columns])
+            self._start(tuple(map(str, fields_of(record))))
+        self._rows.writerow(row_of(record, self._columns))
 
     def end(self) -> None:
         """Nothing belongs behind the last row."""
@@ -103,6 +100,37 @@ class CsvWriter:
     def _start(self, columns: Sequence[str]) -> None:
         self._columns = tuple(columns)
         self._rows.writerow(self._columns)
+
+
+def fields_of(record: Any) -> Mapping[str, Any]:
+    """Return a record as the mapping that a row is made of.
+
+    Raises:
+        DataError: if it is none.
+    """
+    fields = record.to_dict() if isinstance(record, Record) else record
+    if not isinstance(fields, Mapping):
+        raise DataError(
+            f"a row is written from a mapping, got {type(fields).__name__}: {fields!r:.100}",
+            hint="map it to a dict before the sink",
+        )
+    return fields
+
+
+def row_of(record: Any, columns: Sequence[str]) -> list[Any]:
+    """Return the values of a record in the order of the columns.
+
+    Raises:
+        DataError: if it has a field that is no column, or lacks one that is.
+    """
+    fields = fields_of(record)
+    if len(fields) != len(columns) or not all(name in fields for name in columns):
+        raise DataError(
+            f"a record has the fields {', '.join(map(str, fields))}; "
+            f"the columns are {', '.join(columns)}",
+            hint="map every record to the columns before the sink",
+        )
+    return [fields[name] for name in columns]
 
 
 class _Encoding:

@@ -6,14 +6,14 @@ and moved into it by the transaction that commits their epoch, see `sql_staging`
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from sage.common.config import Meta, configurable
 from sage.common.core.functions import SinkFunction
-from sage.common.errors import ConfigError, DataError, Problem, StorageError
-from sage.common.records import Record
+from sage.common.errors import ConfigError, Problem, StorageError
 from sage.common.suggestions import did_you_mean
+from sage.libs.io.record_writer import row_of
 from sage.libs.io.sql_database import Database, check_driver, connect, quoted, shown
 from sage.libs.io.sql_staging import Staging, Table
 
@@ -133,20 +133,7 @@ class SqlSink(SinkFunction[Any]):
         Raises:
             DataError: if it has other fields than the columns.
         """
-        row = record.to_dict() if isinstance(record, Record) else record
-        columns = self._target.columns
-        if not isinstance(row, Mapping):
-            raise DataError(
-                f"a row is written from a mapping, got {type(row).__name__}: {row!r:.100}",
-                hint="map it to a dict before the sink",
-            )
-        if len(row) != len(columns) or not all(name in row for name in columns):
-            raise DataError(
-                f"a record has the fields {', '.join(map(str, row))}; "
-                f"the columns are {', '.join(columns)}",
-                hint="map every record to these before the sink, or name the columns to write",
-            )
-        self._rows.append([row[name] for name in columns])
+        self._rows.append(row_of(record, self._target.columns))
         if len(self._rows) >= self.batch_rows:
             self._send()
 

@@ -13,7 +13,7 @@ import secrets
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from sage.common.errors import StorageError
+from sage.common.errors import DataError, StorageError
 from sage.libs.io.record_writer import StartWriter
 
 __all__ = ["BUFFER_BYTES", "WholeFile", "write_problem"]
@@ -84,7 +84,7 @@ class WholeFile:
         """Keep what was written as ``NAME.incomplete``; the old file stays."""
         kept = self._target.with_name(self._target.name + ".incomplete")
         # The job has failed already: a second error here would hide the first.
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, DataError):
             self._writer.end()
             self._file.close()
             if self._hidden.stat().st_size:
