@@ -94,3 +94,20 @@ def test_the_buffer_of_a_killed_worker_is_filled_again(tmp_path: Path) -> None:
     assert sink.committed() == [n * 2 for n in range(COUNT)]
     assert result.metrics["work"].received == COUNT
     check_conservation(result.metrics, env.graph())
+
+
+class Context(MapFunction[int, tuple[str, int, str]]):
+    """Gives what its context says of the job."""
+
+    def map(self, record: int) -> tuple[str, int, str]:
+        context: Any = self.context
+        return context.job_name, context.attempt, context.checkpoint_mode
+
+
+def test_a_worker_knows_what_its_task_knows_of_the_job(tmp_path: Path) -> None:
+    """The context of a function in a worker has the job, the attempt and the mode."""
+    sink = CommittingSink(tmp_path / "results")
+    env = environment(tmp_path)
+    env.from_collection([1]).map(Context, executor="process").sink(sink)
+    env.execute()
+    assert sink.committed() == [("job", 0, "exactly_once")]

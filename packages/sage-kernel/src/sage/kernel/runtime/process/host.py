@@ -93,6 +93,7 @@ class ProcessHost:
             context.parallelism,
             context.attempt,
             context.checkpoint_mode,
+            context.job_name,
             self._linger_s,
             bool(self._layout),
             self._live.is_checkpointed and self._live.keeps_state,

@@ -119,6 +119,7 @@ class Setup(NamedTuple):
         parallelism: How many there are.
         attempt: How often the job was started again before.
         checkpoint_mode: "exactly_once" or "at_least_once"; None without checkpoints.
+        job_name: Of the job.
         linger_s: Longest wait of a result for company.
         with_rows: Whether results are to name the record they came of.
         keeps_state: Whether the functions' own state is to be told at the end of the input.
@@ -132,6 +133,7 @@ class Setup(NamedTuple):
     parallelism: int
     attempt: int
     checkpoint_mode: str | None
+    job_name: str
     linger_s: float
     with_rows: bool
     keeps_state: bool = False

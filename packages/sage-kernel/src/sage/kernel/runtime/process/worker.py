@@ -123,6 +123,7 @@ class _Work:
             parallelism=setup.parallelism,
             attempt=setup.attempt,
             checkpoint_mode=setup.checkpoint_mode,
+            job_name=setup.job_name,
             statistics=node.statistics,
             services=_services(travelling.services),
         )
