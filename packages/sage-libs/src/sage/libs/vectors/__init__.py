@@ -12,6 +12,7 @@ Layout::
     numpy_store.py   exact, small
     faiss_store.py   FAISS, index chosen by size
     chroma_store.py  Chroma, embedded
+    sink.py          VectorSink: rows of a stream
     testing.py       conformance suite for any store
 """
 
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from sage.libs.vectors.faiss_store import FaissStore
     from sage.libs.vectors.filters import parse_filter
     from sage.libs.vectors.numpy_store import NumpyStore
+    from sage.libs.vectors.sink import VectorSink
     from sage.libs.vectors.store import Hit, VectorStore, default_store_kind, open_store
 
 __all__ = [
@@ -32,6 +34,7 @@ __all__ = [
     "FaissStore",
     "Hit",
     "NumpyStore",
+    "VectorSink",
     "VectorStore",
     "default_store_kind",
     "open_store",
@@ -43,6 +46,7 @@ _HOME = {
     "FaissStore": "faiss_store",
     "Hit": "store",
     "NumpyStore": "numpy_store",
+    "VectorSink": "sink",
     "VectorStore": "store",
     "default_store_kind": "store",
     "open_store": "store",

@@ -35,7 +35,7 @@ class FaissStore:
     """Flat (exact) under 1,000 rows, IVF under 10,000, HNSW above; `index_kind` says which.
 
     Rows that are deleted or replaced are hidden at once and leave the index when a quarter of it is
-    hidden. New rows enter the index at the next search or `close`. Filters are evaluated before
+    hidden. New rows enter the index at the next search or `flush`. Filters are evaluated before
     the search, so ``top_k`` rows are found if so many match.
 
     Args:
@@ -107,8 +107,8 @@ class FaissStore:
         """Return the number of rows."""
         return self._rows.alive
 
-    def close(self) -> None:
-        """Save, if there is a path and anything changed.
+    def flush(self) -> None:
+        """Write the whole store anew, if there is a path and anything changed.
 
         Raises:
             StorageError: if it cannot be written; what was saved before is still there.
@@ -126,6 +126,10 @@ class FaissStore:
             },
         )
         self._dirty = False
+
+    def close(self) -> None:
+        """Save, see `flush`."""
+        self.flush()
 
     def _refresh(self) -> None:
         """Let pending rows into the index; make another one if size or holes ask for it."""

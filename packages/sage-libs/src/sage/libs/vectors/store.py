@@ -102,6 +102,14 @@ class VectorStore(Protocol):
         """Return the number of rows."""
         ...
 
+    def flush(self) -> None:
+        """Save what is not saved yet: it is there again although the process is killed.
+
+        Raises:
+            StorageError: if it cannot be written; what was saved before is still there.
+        """
+        ...
+
     def close(self) -> None:
         """Save what is not saved yet and let go of the files. May be called again."""
         ...

@@ -215,6 +215,20 @@ class VectorStoreConformance:
         assert last.search(rows[7], top_k=1, where={"n": 7}) == [[]]
         last.close()
 
+    def test_survives_without_closing(self, tmp_path: Path) -> None:
+        """What was flushed is there for the next one, although the first was never closed."""
+        rows = self.vectors(3)
+        killed = self.open(tmp_path / "store")
+        for n in range(2):
+            killed.upsert([str(n)], rows[n : n + 1])
+            killed.flush()
+        killed.flush()
+        again = self.open(tmp_path / "store")
+        assert again.count() == 2
+        assert again.search(rows[1], top_k=1)[0][0].id == "1"
+        again.close()
+        killed.close()
+
     def test_refuses_another_dimension(self, tmp_path: Path) -> None:
         """A store made for one dimension is not opened for another."""
         store = self.open(tmp_path / "store")
