@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sage.common.core.functions import AsyncMapFunction, MapFunction
+from sage.common.core.state import ValueState
 from sage.kernel import LocalEnvironment
 from sage.kernel.checkpoint import steps
 from sage.kernel.checkpoint.journal import Journal, JournalFolder
@@ -528,6 +529,27 @@ def test_functions_with_state_are_refused(tmp_path: Path) -> None:
     numbers = checkpointed(tmp_path).from_collection([1])
     with pytest.raises(FunctionError, match="Counting keeps state of its own"):
         numbers.map_async(Counting, journal=True)
+
+
+class Remembering(MapFunction[str, str]):
+    """Keeps keyed state."""
+
+    def open(self, context: Any) -> None:
+        """Ask for it."""
+        self._seen = context.state(ValueState("seen"))
+
+    def map(self, record: str) -> str:
+        """Let it through."""
+        return record
+
+
+def test_functions_with_keyed_state_are_refused(tmp_path: Path) -> None:
+    """That shows when the function asks for it, before its first record."""
+    env = checkpointed(tmp_path)
+    words = env.from_collection(["a"]).key_by(len)
+    words.map(Remembering, journal=True, name="ask").sink(str)
+    with pytest.raises(JobFailedError, match="journals its results and keeps keyed state"):
+        env.execute()
 
 
 def test_worker_processes_are_refused(tmp_path: Path) -> None:
