@@ -57,7 +57,7 @@ from sage.kernel.testing.operator_snapshots import (
 from sage.kernel.testing.windows_reference import ClockMoves
 
 KEYS = ["", "a", 0, ("a", 0), "b", 7]
-OFTEN = settings(max_examples=60, deadline=None)
+OFTEN = settings(max_examples=40, deadline=None)
 RECORDS = {
     "int": lambda n: n,
     "tuple": lambda n: ("r", n),

@@ -15,7 +15,7 @@ operator before it changes them, see ``put_lazily``).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, islice
 from operator import itemgetter
@@ -92,7 +92,7 @@ class OperatorState:
         self._entries: Iterable[StateEntry] = ()
         self.changes: set[str] = set()
 
-    def put_keyed(self, name: str, keys: Sequence[Any], values: Sequence[Any]) -> None:
+    def put_keyed(self, name: str, keys: Collection[Any], values: Collection[Any]) -> None:
         """Add pairs of key and value; the values are detached now."""
         detached = self._codec.all_detached(list(values))
         self._keyed.append((name, _sliced(list(keys), detached), True))
@@ -163,8 +163,8 @@ class OperatorState:
         if self._schemas:
             yield Section("schemas", "", codec.encode([list(s) for s in self._schemas]))
         entries = iter(self._entries)
-        while part := [list(entry) for entry in islice(entries, CHUNK)]:
-            yield Section("entries", "", codec.encode(part))
+        while part := list(islice(entries, CHUNK)):
+            yield Section("entries", "", codec.encode(_columns(part)))
 
     def _packed(self, keys: Sequence[Any], values: Sequence[Any], detached: bool) -> bytes:
         """Encode parallel lists; values that were encoded already are told by a mark."""
@@ -172,15 +172,20 @@ class OperatorState:
         if detached and bytes in set(map(type, values)):
             encoded = [codec.encode_detached(value) for value in values]
             return codec.encode([_ENCODED, list(keys), encoded])
-        if values and type(values[0]) is tuple and (columns := _columns(values)):
-            return codec.encode([_COLUMNS, list(keys), columns])
+        if _are_alike(values):
+            return codec.encode([_COLUMNS, list(keys), _columns(values)])
         return codec.encode([_PLAIN, list(keys), list(values)])
 
 
+def _are_alike(values: Sequence[Any]) -> bool:
+    """Return whether values are tuples of one length."""
+    if not values or type(values[0]) is not tuple or not values[0]:
+        return False
+    return set(map(type, values)) == {tuple} and len(set(map(len, values))) == 1
+
+
 def _columns(values: Sequence[Any]) -> list[list[Any]]:
-    """Return tuples of one length side by side, which is faster to encode than one by one."""
-    if set(map(type, values)) != {tuple} or len(set(map(len, values))) > 1:
-        return []
+    """Return tuples side by side, which is faster to encode than one by one."""
     return [list(map(itemgetter(n), values)) for n in range(len(values[0]))]
 
 
@@ -268,8 +273,7 @@ class RestoredState:
 
     def _entries(self) -> Iterator[StateEntry]:
         for section in self._sections("entries", ""):
-            for parts in self.codec.decode(section.payload):
-                entry = StateEntry(*parts)
+            for entry in map(StateEntry, *self.codec.decode(section.payload)):
                 if not self.is_rescaled or self._is_own(entry.group):
                     yield entry
 

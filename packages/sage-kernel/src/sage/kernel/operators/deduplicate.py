@@ -52,7 +52,7 @@ class _LiveDeduplicate(LiveOperator):
     def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
         """Put in the keys."""
         super().snapshot(state, full=full)
-        state.put_keyed("seen", list(self.seen), [None] * len(self.seen))
+        state.put_keyed("seen", self.seen, [None] * len(self.seen))
 
     def restore(self, state: RestoredState) -> None:
         """Take the keys back."""

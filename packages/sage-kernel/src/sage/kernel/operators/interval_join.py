@@ -13,9 +13,9 @@ State is laid out on the axis of the right side's time, where a left record stan
 of a record are in its own bucket and one neighbour, and a bucket is dropped as a whole. Invariant:
 the rows of a key in a bucket are sorted by time.
 
-A snapshot has, for each side, the keyed ``left`` or ``right``: the number of a bucket, and the
-times, records and fates of the key's rows there; for a side that is given alone also which of all
-those that wait each of them is, or 0.
+A snapshot has, for each side, the keyed ``left`` or ``right``: the number of a bucket, then time,
+record and fate of each of the key's rows there; for a side that is given alone also which of all
+those that wait it is, or 0.
 
 Example:
     >>> from sage.kernel import LocalEnvironment
@@ -34,7 +34,7 @@ import math
 from bisect import bisect_left, bisect_right
 from dataclasses import dataclass
 from heapq import heappop, heappush
-from itertools import chain, repeat
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
@@ -130,36 +130,35 @@ class LiveIntervalJoin(LiveEventTimeOperator):
             keys: list[Any] = []
             values: list[Any] = []
             records: list[Any] = []
-            place = {id(cell): serial for _, serial, cell in self._waiting[side]}
+            places = {id(cell): serial for _, serial, cell in self._waiting[side]}
             for number, bucket in self.buckets[side].items():
-                for key, rows in bucket.items():
-                    fates = rows[2::3]
-                    waits: tuple[int, ...] = ()
-                    if self._given_alone[side]:
-                        waits = tuple([place.get(id(cell), 0) for cell in fates])
-                        fates = [cell[2] for cell in fates]
-                    columns = tuple(rows[::3]), tuple(rows[1::3]), tuple(fates), waits
-                    keys.append(key)
-                    values.append((number, *columns))
-                    records += columns[1]
+                keys += bucket
+                for rows in bucket.values():
+                    records += rows[1::3]
+                    told = _told(rows, places) if self._given_alone[side] else rows
+                    values.append((number, *told))
             state.put_records(name, keys, values, records)
 
     def restore(self, state: RestoredState) -> None:
         """Take back the rows, and let those wait that waited, in their order."""
         super().restore(state)
-        waiting = []
+        waiting: list[tuple[int, int, Cell]] = []
         for side, name in enumerate(("left", "right")):
             buckets = self.buckets[side]
-            for key, (number, times, records, fates, waits) in state.keyed(name):
+            for key, (number, *rows) in state.keyed(name):
                 if self._given_alone[side]:
-                    fates = [list(cell) for cell in zip(times, records, fates, strict=True)]
-                    waiting += [pair for pair in zip(waits, fates, repeat(side)) if pair[0]]
-                columns = zip(times, records, fates, strict=True)
-                buckets.setdefault(number, {})[key] = list(chain.from_iterable(columns))
-                self.kept += len(times)
+                    columns = [rows[at::4] for at in range(4)]
+                    rows = []
+                    for time, record, fate, place in zip(*columns, strict=True):
+                        cell = [time, record, fate]
+                        rows += (time, record, cell)
+                        if place:
+                            waiting.append((place, side, cell))
+                buckets.setdefault(number, {})[key] = rows
+                self.kept += len(rows) // 3
             self._oldest[side].extend(sorted(buckets))
         waiting.sort(key=itemgetter(0))
-        for self._serial, (_, cell, side) in enumerate(waiting, start=1):
+        for self._serial, (_, side, cell) in enumerate(waiting, start=1):
             heappush(self._waiting[side], (cell[0], self._serial, cell))
         self._look_ahead()
 
@@ -298,6 +297,14 @@ class IntervalJoinOperator(EventTimeOperator):
         """Find the partners, keep the record, emit: a function that raises has changed nothing."""
         assert isinstance(live, LiveIntervalJoin)
         IntervalJoinLoop(loop, live, self).write()
+
+
+def _told(rows: Rows, places: dict[int, int]) -> list[Any]:
+    """Return the rows of a side that is given alone without cells, but with their places or 0."""
+    told: list[Any] = []
+    for cell in rows[2::3]:
+        told += (*cell, places.get(id(cell), 0))
+    return told
 
 
 def _places(rows: Rows, time: float, least: float, most: float) -> range:

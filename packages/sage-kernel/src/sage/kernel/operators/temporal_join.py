@@ -11,8 +11,8 @@ of their time. Records of either side behind the watermark are refused as late.
 Invariant: of each key are kept the versions after the watermark and the one valid at it. Old ones
 go when a new version comes, so a key without changes costs nothing.
 
-A snapshot has the keyed ``versions``, which are times, records and whether each was in a result,
-and ``waiting``: time and record of the left records, in the order in which they will come out.
+A snapshot has the keyed ``versions`` (time, record, whether it was in a result, time, ...) and
+``waiting``: time and record of the left records, in the order in which they will come out.
 
 Example:
     >>> from sage.kernel import LocalEnvironment
@@ -32,6 +32,7 @@ from bisect import bisect_right, insort
 from collections.abc import Callable
 from dataclasses import dataclass
 from heapq import heappop, heappush
+from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -91,8 +92,8 @@ class LiveTemporalJoin(LiveEventTimeOperator):
     def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
         """Put in the versions, and the left records that wait."""
         super().snapshot(state, full=full)
-        histories = [tuple(zip(*versions, strict=True)) for versions in self._versions.values()]
-        records = [record for _, records, _ in histories for record in records]
+        histories = [tuple(chain.from_iterable(of_key)) for of_key in self._versions.values()]
+        records = [record for history in histories for record in history[1::3]]
         state.put_records("versions", list(self._versions), histories, records)
         waiting = sorted(self._waiting, key=itemgetter(0, 1))
         keys, records = [key for _, _, key, _ in waiting], [record for *_, record in waiting]
@@ -102,7 +103,7 @@ class LiveTemporalJoin(LiveEventTimeOperator):
         """Take them back."""
         super().restore(state)
         for key, history in state.keyed("versions"):
-            self._versions[key] = [list(version) for version in zip(*history, strict=True)]
+            self._versions[key] = [list(history[at : at + 3]) for at in range(0, len(history), 3)]
         for key, (time, record) in state.keyed("waiting"):
             self._serial += 1
             heappush(self._waiting, (time, self._serial, key, record))

@@ -1,15 +1,18 @@
 """A cell: one window of one key while it is open.
 
 A snapshot has two keyed lists of cells, in the same order. ``cells``: start, end, time of the last
-record, fresh and held records, firings, whether one of them gave an output, when the clock makes it
-fire and which timer that is (or two Nones), and whether it is empty; ``contents``: what is in them.
+record, fresh and held records, firings, whether one of them gave an output, its timer, and whether
+it is empty; ``contents``: what is in them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from operator import attrgetter
+from collections.abc import Callable, Sequence
+from itertools import chain, repeat
+from operator import attrgetter, is_
 from typing import TYPE_CHECKING, Any
+
+from sage.kernel.checkpoint.operator_state import chunks_of
 
 if TYPE_CHECKING:
     from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
@@ -81,31 +84,42 @@ class Cell:
         return cell
 
 
-_TOLD = attrgetter("start_s", "end_s", "time_s", "fresh", "size", "panes", "spoke")
-_NO_TIMER = (None, None)
+_TOLD = ("start_s", "end_s", "time_s", "fresh", "size", "panes", "spoke", "timer")
 
 
-def put_cells(state: OperatorState, cells: Sequence[Cell]) -> None:
-    """Put cells into a snapshot; see the module's docstring."""
-    keys = [cell.key for cell in cells]
-    contents = [cell.content for cell in cells]
-    told = [
-        (*_TOLD(cell), *(cell.timer or _NO_TIMER), content is EMPTY)
-        for cell, content in zip(cells, contents, strict=True)
-    ]
-    state.put_keyed("cells", keys, told)
-    state.put_keyed("contents", keys, [None if c is EMPTY else c for c in contents])
+def put_cells(state: OperatorState, cells: Sequence[Cell], *, are_lists: bool) -> None:
+    """Put cells into a snapshot, without a call for each of them; see the module's docstring.
+
+    Args:
+        state: The snapshot.
+        cells: The cells.
+        are_lists: Whether their contents are lists of records.
+    """
+    keys = list(map(attrgetter("key"), cells))
+    contents = list(map(attrgetter("content"), cells))
+    columns = [map(attrgetter(name), cells) for name in _TOLD]
+    told = list(zip(*columns, map(is_, contents, repeat(EMPTY)), strict=True))
+    state.put_lazily("cells", chunks_of(zip(keys, told, strict=True)))
+    contents = [() if content is EMPTY else content for content in contents]
+    if are_lists:
+        records = list(chain.from_iterable(contents))
+        state.put_records("contents", keys, list(map(tuple, contents)), records)
+    else:
+        state.put_keyed("contents", keys, contents)
 
 
-def restored_cells(state: RestoredState) -> list[Cell]:
+def restored_cells(state: RestoredState, *, are_lists: bool) -> list[Cell]:
     """Return the cells of a snapshot; their timers may be numbered alike."""
-    cells = []
+    cells: list[Cell] = []
+    made: Callable[[Any], Any] = list if are_lists else _as_it_is
     pairs = zip(state.keyed("cells"), state.keyed("contents"), strict=True)
     for (key, (start_s, end_s, *told)), (_, content) in pairs:
-        time_s, fresh, size, panes, spoke, timer_s, timer, is_empty = told
-        cell = Cell(key, start_s, end_s, EMPTY if is_empty else content)
-        cell.time_s, cell.fresh, cell.size = time_s, fresh, size
-        cell.panes, cell.spoke = panes, spoke
-        cell.timer = None if timer is None else (timer_s, timer)
+        *known, is_empty = told
+        cell = Cell(key, start_s, end_s, EMPTY if is_empty else made(content))
+        cell.time_s, cell.fresh, cell.size, cell.panes, cell.spoke, cell.timer = known
         cells.append(cell)
     return cells
+
+
+def _as_it_is(content: Any) -> Any:
+    return content

@@ -19,7 +19,7 @@ from sage.kernel.operators.event_time import LiveEventTimeOperator, just_before
 from sage.kernel.operators.function_spec import LiveFunction
 from sage.kernel.operators.operator import Operator
 from sage.kernel.operators.windowing.cell import EMPTY, Cell, put_cells, restored_cells
-from sage.kernel.operators.windowing.contents import Contents, TopContents
+from sage.kernel.operators.windowing.contents import Contents, ListContents, TopContents
 from sage.kernel.operators.windowing.open_windows import OpenWindows
 from sage.kernel.operators.windowing.pane import PaneTiming
 from sage.kernel.operators.windowing.results import Results, WindowContext
@@ -86,14 +86,18 @@ class LiveWindows(LiveEventTimeOperator):
         self._held = 0
 
     def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
-        """Put in the cells; contents that are lists are encoded now, at about 1 µs a record."""
+        """Put in the cells.
+
+        Contents that are lists are copied, if no record in them can be changed; all others that can
+        be changed are encoded now, which takes 1 to 2 µs for each and for each record in it.
+        """
         super().snapshot(state, full=full)
-        put_cells(state, self._windows.cells())
+        put_cells(state, self._windows.cells(), are_lists=isinstance(self._contents, ListContents))
 
     def restore(self, state: RestoredState) -> None:
         """Take the cells back, and set their timers."""
         super().restore(state)
-        cells = restored_cells(state)
+        cells = restored_cells(state, are_lists=isinstance(self._contents, ListContents))
         self._held = sum(cell.size for cell in cells)
         if isinstance(self._contents, TopContents):
             self._contents.resume(cell.content for cell in cells if cell.content is not EMPTY)

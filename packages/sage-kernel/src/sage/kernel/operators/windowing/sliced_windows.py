@@ -127,7 +127,7 @@ class LiveSlicedWindows(LiveFoldedWindows):
         state.put_whole("slices", list(self._slices))
         state.put_listed("sizes", [(piece.number, piece.size) for piece in self._slices.values()])
         for number, cells in self._cells.items():
-            state.put_keyed(f"cells {number}", list(cells), list(cells.values()))
+            state.put_keyed(f"cells {number}", cells, cells.values())
         if self._merger is not None:
             state.put_whole("merging", self._merger.progress)
 
