@@ -97,10 +97,10 @@ class StateCodec:
         Raises:
             StateCodecError: if it, or something in it, cannot be stored with its type.
         """
-        if type(value) in _ALWAYS_PLAIN:
-            return self._dump(value)
         try:
             try:
+                if type(value) in PLAIN_VALUE_TYPES:
+                    return self._dump(value)
                 return self._dump(self._packed(value, PLAIN_VALUE_TYPES))
             except (OverflowError, UnicodeEncodeError):
                 # Somewhere inside is a huge int or an odd str: look at each of them.

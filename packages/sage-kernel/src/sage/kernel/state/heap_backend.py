@@ -92,14 +92,16 @@ class HeapBackend:
         return _reading(self._unread.added(ReadOnce(partial(self._encoded, taken, groups))))
 
     def _encoded(self, taken: dict[str, Iterator[Item]], groups: range) -> Iterator[StateEntry]:
-        by_group: list[dict[str, list[Item]]] = [{} for _ in range(KEY_GROUPS)]
+        in_groups: dict[str, list[list[Item]]] = {}
         for name in list(taken):
+            by_group: list[list[Item]] = [[] for _ in range(KEY_GROUPS)]
+            in_groups[name] = by_group
             for item in taken.pop(name):
-                by_group[key_group(item[0])].setdefault(name, []).append(item)
+                by_group[key_group(item[0])].append(item)
         for group in groups:
-            for name, items in by_group[group].items():
+            for name, by_group in in_groups.items():
                 encode, is_map = self._codecs[name].encode, isinstance(self._tables[name], MapTable)
-                for key, map_key, value in items:
+                for key, map_key, value in by_group[group]:
                     stored_map_key = encode(map_key) if is_map else None
                     yield StateEntry(group, name, encode(key), stored_map_key, encode(value))
 

@@ -50,7 +50,8 @@ def key_group(key: Any) -> int:
     Raises:
         KeyRefusedError: if the key is None, NaN or of a type with no stable hash.
     """
-    return int.from_bytes(blake2b(_encoded(key), digest_size=8).digest(), "little") % KEY_GROUPS
+    # Of the hash, least significant byte first, the remainder is that of its first byte.
+    return blake2b(_encoded(key), digest_size=8).digest()[0] % KEY_GROUPS
 
 
 def subtask_of_group(group: int, parallelism: int) -> int:
@@ -89,6 +90,8 @@ class KeyRouter(dict[Any, int]):
 
 
 def _encoded(key: Any) -> bytes:
+    if type(key) is str:
+        return b"s" + key.encode("utf-8", "surrogatepass")
     encode = _ENCODERS.get(type(key))
     if encode is None:
         encode = _encoder_for(key)
