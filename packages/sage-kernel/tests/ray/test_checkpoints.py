@@ -53,6 +53,7 @@ def test_a_job_ends_with_all_its_results_committed(remote: Remote, tmp_path: Pat
         result = env.execute()
         assert sorted(sink.committed()) == list(range(COUNT))
         assert result.metrics["work"].received == COUNT
+        check_conservation(result.metrics, env.graph())
 
 
 def build_work(env: Environment, once: Once, sink: CommittingSink) -> None:
@@ -147,9 +148,11 @@ def test_a_checkpoint_of_one_runtime_goes_on_in_the_other(
 
     second = LocalEnvironment("remote", config) if starts_on_ray else remote(**config)
     counted(second, PausingSource(COUNT, sink), sink, parallelism=2)
-    second.execute()
+    result = second.execute()
     assert sink.committed()[: len(before)] == before
     assert sorted(sink.committed()) == sorted(every_count())
+    assert result.metrics["counts"].received == COUNT
+    check_conservation(result.metrics, second.graph())
 
 
 def test_a_savepoint_starts_another_job(
