@@ -46,7 +46,9 @@ class ValueTable(Protocol):
     def get(self, key: Any, default: Any = None, /) -> Any:
         """Return the value of a key, or ``default``.
 
-        It is the stored object: whoever changes it stores it again.
+        It is the stored object: whoever changes it stores it again. What a snapshot has does not
+        change with it, unless a part of a value was kept from before the snapshot without the
+        value itself.
         """
 
     def __setitem__(self, key: Any, value: Any, /) -> None:

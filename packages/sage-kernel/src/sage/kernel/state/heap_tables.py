@@ -5,7 +5,8 @@ class of the same kind that copies a value before it hands it out for the first 
 own class back when the snapshot has been read. A table of which no snapshot waits pays nothing.
 
 What somebody holds already when the snapshot is taken cannot be copied behind his back any more.
-Such objects are told by their reference counts, and the snapshot gets a copy.
+Such objects are told by their reference counts, and the snapshot gets a copy. To look for what is
+held of their insides would cost as much as to encode them all; see `ValueTable.get` of ``backend``.
 
 State that expires is kept in the order in which it was last touched, so that what is oldest is
 found at the front and removing it costs nothing for the rest.
