@@ -321,7 +321,8 @@ class Environment(NamedSources):
             validate_for_checkpoints(graph, config.fault_tolerance)
         planned = self._optimized(graph)
         run = self._runtime.run(planned, config, dict(self._services))
-        guarantees = guarantees_of(planned.stream_graph, self._checkpoint_mode)
+        operators = ((t.uid, t.operator) for t in planned.stream_graph)
+        guarantees = guarantees_of(operators, self._checkpoint_mode)
         again = functools.partial(self._job_of, survives=False)
         return Job(self.name, run, again, guarantees)
 

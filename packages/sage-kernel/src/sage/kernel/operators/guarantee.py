@@ -23,7 +23,6 @@ from sage.kernel.operators.sink import SinkOperator
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from sage.kernel.graph.transformation import Transformation
     from sage.kernel.operators.function_spec import FunctionSpec
     from sage.kernel.operators.operator import Operator
 
@@ -68,10 +67,10 @@ def guarantee_of(operator: Operator, checkpoint_mode: str | None) -> Guarantee |
 
 
 def guarantees_of(
-    graph: Iterable[Transformation], checkpoint_mode: str | None
+    operators: Iterable[tuple[str, Operator]], checkpoint_mode: str | None
 ) -> dict[str, Guarantee]:
-    """Return what each sink of a pipeline guarantees, by its uid."""
-    said = ((t.uid, guarantee_of(t.operator, checkpoint_mode)) for t in graph)
+    """Return what each sink among operators guarantees, by the uid that they come with."""
+    said = ((uid, guarantee_of(operator, checkpoint_mode)) for uid, operator in operators)
     return {uid: guarantee for uid, guarantee in said if guarantee is not None}
 
 
