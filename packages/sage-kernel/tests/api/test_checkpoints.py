@@ -252,12 +252,24 @@ def test_savepoints_need_a_job_that_makes_checkpoints(tmp_path: Path, name: str)
     """Both a job without checkpoints and one that has ended say so."""
     plain = LocalEnvironment()
     plain.from_collection([1]).sink(print)
-    with pytest.raises(CheckpointError, match="makes no checkpoints"):
-        plain.submit(autostop=True).savepoint()
+    ended = plain.submit(autostop=True)
+    for ask in (ended.savepoint, ended.checkpoint):
+        with pytest.raises(CheckpointError, match="makes no checkpoints"):
+            ask()
     job = counting(environment(tmp_path), name, Numbers(name, 3)).submit()
     job.wait(PATIENCE_S)
     with pytest.raises(CheckpointError, match="finished"):
         job.savepoint()
+
+
+def test_a_checkpoint_can_be_had_out_of_turn(tmp_path: Path, name: str) -> None:
+    """Whoever asks learns where it is."""
+    Numbers.gates[name] = {3: threading.Event()}
+    env = counting(environment(tmp_path, checkpoint_interval=1000), name, Numbers(name, 5))
+    job = env.submit()
+    assert (Path(job.checkpoint(PATIENCE_S)) / "MANIFEST.json").is_file()
+    Numbers.gates[name][3].set()
+    job.wait(PATIENCE_S)
 
 
 def test_state_moves_with_its_keys_to_another_parallelism(tmp_path: Path, name: str) -> None:

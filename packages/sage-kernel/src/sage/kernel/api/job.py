@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from sage.kernel.metrics.prometheus import MetricsServer
     from sage.kernel.metrics.trace import Trace, Tracer
     from sage.kernel.runtime.dead_letters import DeadLetter
+    from sage.kernel.runtime.recovery import RecoveringRun
     from sage.kernel.runtime.run import Run
 
 __all__ = ["Job", "JobResult"]
@@ -173,15 +174,28 @@ class Job:
         Raises:
             CheckpointError: if the job does not run or makes no checkpoints, or it fails.
         """
+        return self._recovering().savepoint(path, timeout)
+
+    def checkpoint(self, timeout: float | None = None) -> str:
+        """Make a checkpoint now, out of turn, and return where it is.
+
+        Args:
+            timeout: Longest wait in seconds; None waits as long as it may take.
+
+        Raises:
+            CheckpointError: if the job does not run or makes no checkpoints, or it fails.
+        """
+        return self._recovering().checkpoint(timeout)
+
+    def _recovering(self) -> RecoveringRun:
         from sage.kernel.runtime.recovery import RecoveringRun
 
-        run = self._run
-        if not isinstance(run, RecoveringRun):
+        if not isinstance(self._run, RecoveringRun):
             raise CheckpointError(
                 f"job {self.name!r} makes no checkpoints",
                 hint='config={"fault_tolerance": {"checkpoint_dir": "..."}}',
             )
-        return run.savepoint(path, timeout)
+        return self._run
 
     def dead_letters(self) -> Iterator[DeadLetter]:
         """Yield the records that were set aside so far."""

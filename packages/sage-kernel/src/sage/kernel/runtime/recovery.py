@@ -205,10 +205,21 @@ class RecoveringRun:
         Raises:
             CheckpointError: if the job does not run, or it cannot be completed.
         """
+        return self._running("a savepoint").savepoint(path, timeout_s)
+
+    def checkpoint(self, timeout_s: float | None = None) -> str:
+        """Make a checkpoint out of turn; return where it is.
+
+        Raises:
+            CheckpointError: if the job does not run, or it cannot be completed.
+        """
+        return self._running("a checkpoint").checkpoint(timeout_s)
+
+    def _running(self, what: str) -> CheckpointedRun:
         run = self._run
         if run is None or self.state is not RunState.RUNNING:
-            raise CheckpointError(f"the job is {self.state.value}; a savepoint needs a running one")
-        return run.savepoint(path, timeout_s)
+            raise CheckpointError(f"the job is {self.state.value}; {what} needs a running one")
+        return run
 
     def subtask_metrics(self) -> list[OperatorMetrics]:
         """Return the counts of every operator in every subtask, with those of the checkpoint."""
@@ -346,19 +357,42 @@ class RecoveringRun:
 
     def _after(self, run: CheckpointedRun) -> CheckpointedRun | None:
         """Return the next attempt, or None if this was the last one."""
-        error = run.error
-        if run.state is RunState.FAILED and error is not None and self._is_worth_it(error):
-            delay_s = self._restarts.next_delay_s(time.monotonic()) if self._restarts else None
-            if delay_s is not None:
+        state, error = run.state, run.error
+        if state is RunState.FAILED and error is not None:
+            error = self._explained(error)
+            while self._is_worth_it(error):
+                delay_s = self._restarts.next_delay_s(time.monotonic()) if self._restarts else None
+                if delay_s is None:
+                    break
                 _logger.warning(
                     "job %r failed and is started again in %.3g s: %s",
                     self.graph.stream_graph.name, delay_s, error,
                 )  # fmt: skip
-                if not self._over.wait(delay_s):
+                if self._over.wait(delay_s):
+                    break
+                try:
+                    following = self._begin()
+                except Exception as again:
+                    error = again  # what the job failed of may not be over yet
+                else:
                     self._before = self.checkpoints
-                    return self._begin()
-        self._end(run.state, error)
+                    return following
+        self._end(state, error)
         return None
+
+    def _explained(self, error: BaseException) -> BaseException:
+        """Return why a run failed: one that was taken over meets strange things before it learns of
+        it, such as files that somebody else has moved."""
+        assert self._owner is not None
+        try:
+            self._owner.check()
+        except FencedError as fenced:
+            if not isinstance(error, FencedError):
+                fenced.__cause__ = error
+                return fenced
+        except CheckpointError as unreadable:
+            error.add_note(f"then {unreadable}")
+        return error
 
     def _is_worth_it(self, error: BaseException) -> bool:
         never = (FencedError, StateMismatchError, JobCancelledError)

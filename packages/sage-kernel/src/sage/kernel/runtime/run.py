@@ -75,6 +75,13 @@ class CheckpointedRun(Run, Protocol):
     def stop_with_checkpoint(self) -> None:
         """Let sources read no further, and end when what they read is safe."""
 
+    def checkpoint(self, timeout_s: float | None = None) -> str:
+        """Make a checkpoint out of turn; return where it is.
+
+        Raises:
+            CheckpointError: if it cannot be completed.
+        """
+
     def savepoint(self, path: str | None, timeout_s: float | None = None) -> str:
         """Make a checkpoint that is kept; return where it is.
 

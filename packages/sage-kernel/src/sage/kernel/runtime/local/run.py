@@ -154,6 +154,11 @@ class LocalRun:
         assert self._checkpoints is not None
         self._checkpoints.coordinator.stop_with_checkpoint()
 
+    def checkpoint(self, timeout_s: float | None = None) -> str:
+        """Make a checkpoint out of turn; return where it is."""
+        assert self._checkpoints is not None
+        return self._checkpoints.coordinator.checkpoint(timeout_s)
+
     def savepoint(self, path: str | None, timeout_s: float | None = None) -> str:
         """Make a checkpoint that is kept; return where it is."""
         assert self._checkpoints is not None

@@ -177,6 +177,11 @@ class RayRun:
         assert self._coordinator is not None
         self._coordinator.stop_with_checkpoint()
 
+    def checkpoint(self, timeout_s: float | None = None) -> str:
+        """Make a checkpoint out of turn; return where it is."""
+        assert self._coordinator is not None
+        return self._coordinator.checkpoint(timeout_s)
+
     def savepoint(self, path: str | None, timeout_s: float | None = None) -> str:
         """Make a checkpoint that is kept; return where it is."""
         assert self._coordinator is not None
