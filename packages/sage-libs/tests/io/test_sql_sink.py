@@ -332,6 +332,20 @@ def test_a_record_that_does_not_fit_is_refused(database: str) -> None:
     sink.close()
 
 
+def test_a_row_that_is_given_again_after_an_error_is_there_once(database: str) -> None:
+    """Whoever retries a write that failed, or skips its record, gets what he asked for."""
+    run(database, "CREATE TABLE t (n INTEGER CHECK (n < 10))")
+    sink = opened(SqlSink(database, "t", batch_rows=2), mode=None)
+    sink.write({"n": 1})
+    for _ in range(2):
+        with pytest.raises(StorageError):
+            sink.write({"n": 11})
+    sink.write({"n": 2})
+    sink.flush()
+    sink.close()
+    assert sorted(run(database, "SELECT n FROM t")) == [(1,), (2,)]
+
+
 def test_a_long_name_has_tables_beside_it(database: str) -> None:
     """Where the database would cut names off, two tables still do not share what is beside."""
     tables = [f"{'t' * 58}{n}" for n in range(2)]

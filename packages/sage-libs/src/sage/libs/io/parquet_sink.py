@@ -91,7 +91,11 @@ class _RowGroups:
         row = row_of(record, self._columns)
         self._rows.append(dict(zip(self._columns, row, strict=True)))
         if len(self._rows) >= self._batch_rows:
-            self._write_group()
+            try:
+                self._write_group()
+            except BaseException:
+                self._rows.pop()  # who retries gives it again, and who skips does not want it
+                raise
 
     def end(self) -> None:
         """Write the last rows and the footer, without which the file cannot be read."""

@@ -135,7 +135,11 @@ class SqlSink(SinkFunction[Any]):
         """
         self._rows.append(row_of(record, self._target.columns))
         if len(self._rows) >= self.batch_rows:
-            self._send()
+            try:
+                self._send()
+            except BaseException:
+                self._rows.pop()  # who retries gives it again, and who skips does not want it
+                raise
 
     def begin(self, epoch: int) -> None:
         """Start an epoch."""
@@ -174,7 +178,7 @@ class SqlSink(SinkFunction[Any]):
     def _send(self) -> None:
         if not self._rows:
             return
-        # Kept until the database has them: who retries after an error sends them again.
+        # Kept until the database has them all: it takes all of them or none.
         if self._staging is not None:
             self._staging.add(self._rows)
         else:
