@@ -48,11 +48,7 @@ class _Steps:
             os.kill(os.getpid(), signal.SIGKILL)
         if at == spec.stop_at:
             os.kill(os.getpid(), signal.SIGSTOP)
-        if (
-            spec.stop_at is not None
-            and spec.stop_at[0] == "worker"
-            and at == ("record", spec.stop_at[1])
-        ):
+        if at == spec.stop_worker_at:
             os.kill(_worker(), signal.SIGSTOP)
         if at == spec.jump_at:
             self.ahead_s += spec.jump_s

@@ -23,12 +23,12 @@ from sage.kernel.checkpoint.journal import JournalFolder
 from sage.kernel.checkpoint.ledger import PlannedTask, StoredLedger
 from sage.kernel.checkpoint.manifest import OperatorEntry
 from sage.kernel.checkpoint.messages import TaskName
-from sage.kernel.checkpoint.options import FaultTolerance
 from sage.kernel.checkpoint.ownership import Ownership
 from sage.kernel.checkpoint.steps import reached
 from sage.kernel.checkpoint.storage import CheckpointStorage, safe_name
 from sage.kernel.checkpoint.stored_checkpoint import StoredCheckpoint, load
 from sage.kernel.errors import CheckpointError, FencedError, JobCancelledError, StateMismatchError
+from sage.kernel.fault_tolerance import FaultTolerance
 from sage.kernel.graph.job_graph import JobGraph
 from sage.kernel.metrics.checkpoints import CheckpointMetrics
 from sage.kernel.metrics.fates import OperatorMetrics
@@ -246,7 +246,8 @@ class RecoveringRun:
 
     def _begin(self, *, fresh: bool = False) -> CheckpointedRun:
         """Make the next attempt."""
-        assert self._storage is not None and self._owner is not None
+        assert self._storage is not None
+        assert self._owner is not None
         stored = None if fresh else self._newest()
         reached("recovery.found")
         files = self._storage.files
@@ -301,7 +302,8 @@ class RecoveringRun:
         return JournalFolder(folder, epoch=epoch, from_checkpoint=from_checkpoint)
 
     def _newest(self) -> StoredCheckpoint | None:
-        assert self._storage is not None and self._owner is not None
+        assert self._storage is not None
+        assert self._owner is not None
         found = self._storage.newest_valid(self._owner.lineage)
         for passed_over in found.passed_over:
             _logger.warning("passing over %s: %s", passed_over.path, passed_over.reason)
@@ -310,7 +312,8 @@ class RecoveringRun:
         return found.checkpoint
 
     def _ledger(self, restored: int) -> StoredLedger:
-        assert self._storage is not None and self._owner is not None
+        assert self._storage is not None
+        assert self._owner is not None
         operators = [
             OperatorEntry(t.uid, t.name, t.operator.kind, t.parallelism)
             for vertex in self.graph.vertices
