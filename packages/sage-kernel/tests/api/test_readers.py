@@ -93,10 +93,11 @@ class FakeTopic(SourceFunction[str]):
 
 
 def test_kafka_is_whatever_is_registered_for_it(env: LocalEnvironment) -> None:
-    """SAGE has no Kafka source and says so; one that a package registers is used."""
+    """SAGE has no Kafka source and says what it has; one that a package registers is used."""
     assert "kafka" not in registry("sources")
-    with pytest.raises(GraphError, match="no source called 'kafka' in this version"):
+    with pytest.raises(GraphError, match="no source called 'kafka' in this version") as caught:
         env.from_kafka("questions")
+    assert "RedisStreamSource" in str(caught.value)
     registered = Registry(NOBODYS)
     registered.add("kafka", FakeTopic)
     stream = env.from_source(source_class("kafka", registered), "questions")

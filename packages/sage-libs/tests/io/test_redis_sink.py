@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import select
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -142,6 +145,59 @@ def test_each_record_is_there_once_wherever_the_network_ends(
         job.make_sink = lambda: RedisStreamSink("out", url=redis_url)
         job.run(1 + cut % 3)
         assert sorted(numbers(redis_client)) == list(range(10)), f"cut at {cut}"
+
+
+SCRIPT = """
+import os, signal, sys
+from sage.kernel import LocalEnvironment
+from sage.kernel.checkpoint import steps
+from sage.libs.io.sink import RedisStreamSink
+from sage.libs.io.sources import RedisStreamSource
+
+url, top, name, left = sys.argv[1], sys.argv[2], sys.argv[3], int(sys.argv[4])
+
+def reached(step):
+    global left
+    left -= step == name
+    if step == name and left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+steps.watch(reached)
+tolerance = {"checkpoint_dir": top, "checkpoint_interval": 0.01, "lease_s": 1}
+env = LocalEnvironment("copy", config={"fault_tolerance": tolerance, "batch_size": 20})
+given = env.from_source(RedisStreamSource, stream=["a", "b"], url=url, bounded=True)
+given.rebalance().map(dict, parallelism=2).sink(RedisStreamSink, "out", url=url, parallelism=2)
+env.execute()
+"""
+
+
+@pytest.mark.slow
+def test_a_job_that_is_killed_again_and_again_copies_each_entry_once(
+    redis_url: str, redis_client: Any, tmp_path: Path
+) -> None:
+    """With the engine, killed around commits and in recovery: what one reads, all write once."""
+    given = redis_client.pipeline(transaction=False)
+    for n in range(6000):
+        given.xadd("ab"[n % 2], {"json": json.dumps({"n": n})})
+    given.execute()
+    killed = 0
+    for step, times in [
+        ("sink.prepare.after", 3),
+        ("manifest.after", 2),
+        ("sink.commit.before", 2),
+        ("recovery.commit.after", 1),
+        ("recovery.abort.before", 2),
+        ("sink.commit.after", 2),
+        ("none", 1),
+    ]:
+        command = [sys.executable, "-c", SCRIPT, redis_url, str(tmp_path), step, str(times)]
+        ended = subprocess.run(command, stderr=subprocess.PIPE, text=True, timeout=120)
+        assert ended.returncode in (0, -signal.SIGKILL), ended.stderr
+        killed += ended.returncode != 0
+        seen = numbers(redis_client)
+        assert len(seen) == len(set(seen)), step
+    assert killed >= 4
+    assert sorted(numbers(redis_client)) == list(range(6000))
 
 
 def test_nothing_is_left_beside_the_stream(redis_url: str, redis_client: Any) -> None:

@@ -28,6 +28,10 @@ _EXTRAS = {
     "parquet": "isage-libs[parquet]",
 }
 
+_INSTEAD = {
+    "kafka": "; a Redis stream can be read and replayed: RedisStreamSource of isage-libs[redis]"
+}
+
 
 def source_class(name: str, sources: Registry | None = None) -> Any:
     """Return the source that is registered under a name.
@@ -48,7 +52,8 @@ def source_class(name: str, sources: Registry | None = None) -> Any:
     raise GraphError(
         f"there is no source called {name!r} in this version",
         hint="read it in a SourceFunction or generator of your own and give that to from_source, "
-        f"or register a class as {name!r} among the entry points sage.sources",
+        f"or register a class as {name!r} among the entry points sage.sources"
+        + _INSTEAD.get(name, ""),
     )
 
 
