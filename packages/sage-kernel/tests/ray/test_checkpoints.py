@@ -15,8 +15,9 @@ from typing import Any
 import pytest
 
 from sage.common.errors import SageError
-from sage.kernel import LocalEnvironment, MapFunction
+from sage.kernel import LocalEnvironment, MapFunction, TumblingWindow
 from sage.kernel.api.environment import Environment
+from sage.kernel.checkpoint import steps
 from sage.kernel.errors import GraphError, JobCancelledError
 from sage.kernel.testing import check_conservation
 from sage.kernel.testing.recovery import CommittingSink, Once, PausingSource
@@ -176,6 +177,61 @@ def test_a_savepoint_starts_another_job(
     other.execute()
     assert Counter(rest.committed()) <= Counter(every_count())
     assert set(every_count()[COUNT // 2 :]) <= set(rest.committed())
+
+
+class KilledAt(MapFunction[int, int]):
+    """Passes everything on; its process dies when it comes to a step."""
+
+    def __init__(self, step: str, once: Once) -> None:
+        self.step, self.once = step, once
+
+    def open(self, context: Any) -> None:
+        steps.watch(self.reached)
+
+    def map(self, record: int) -> int:
+        return record
+
+    def close(self) -> None:
+        steps.watch(None)
+
+    def reached(self, step: str) -> None:
+        if step == self.step:
+            self.once()
+
+
+@pytest.mark.parametrize(
+    "step",
+    ["task.snapshot", "sink.prepare.after", "task.write.after", "sink.commit.before"],
+)
+def test_an_actor_that_dies_in_a_checkpoint_leaves_nothing_half_done(
+    remote: Remote, tmp_path: Path, step: str
+) -> None:
+    """Killed between any two steps, the actor of a sink has neither lost nor doubled a record."""
+    sink, once = CommittingSink(tmp_path / "results"), Once(tmp_path / "happened", kill)
+    env = remote(fault_tolerance=tolerance(tmp_path))
+    numbers = env.from_source(PausingSource(COUNT, sink)).rebalance().map(abs, parallelism=2)
+    numbers.map(KilledAt, step, once, parallelism=1).sink(sink, parallelism=1)
+    env.execute()
+    assert once.has_happened
+    assert sorted(sink.committed()) == list(range(COUNT))
+
+
+def test_windows_are_those_of_one_run(remote: Remote, tmp_path: Path) -> None:
+    """Windows, watermarks and late records behind an exchange go on with the state they had."""
+    sink, once = CommittingSink(tmp_path / "results"), Once(tmp_path / "happened", kill)
+    env = remote(fault_tolerance=tolerance(tmp_path))
+
+    def work(counted: Any) -> Any:
+        if sink.has_committed:
+            once()
+        return counted
+
+    numbers = env.from_source(PausingSource(COUNT, sink)).assign_timestamps(lambda n: n / 10)
+    windows = numbers.key_by(lambda n: n % 5).window(TumblingWindow(10)).count(parallelism=2)
+    windows.map(work, parallelism=2).sink(sink, parallelism=1)
+    env.execute()
+    assert once.has_happened
+    assert Counter(sink.committed()) == {(key, 20): COUNT // 100 for key in range(5)}
 
 
 def fails_at_tens(n: int) -> int:
