@@ -10,6 +10,7 @@ import pytest
 
 from sage.kernel import BatchFunction, LocalEnvironment, SourceFunction, StopSignal
 from sage.kernel.errors import FunctionError, GraphError, JobFailedError
+from sage.kernel.operators.source import SourceOperator
 from sage.kernel.testing import CollectingSink, Gate, ScriptedSource, check_conservation
 
 
@@ -199,6 +200,34 @@ def test_inputs_of_unequal_length_end_together() -> None:
     assert (1, 1) in pairs
     empty = env.from_collection([])
     assert empty.connect(long).map(str, lambda n: None).collect() == []
+
+
+class Either(SourceFunction[int]):
+    """Ends or does not, as its option says."""
+
+    bounded = False
+
+    def __init__(self, bounded: bool = False) -> None:
+        self.bounded = bounded
+
+    def read(self, max_records: int) -> list[int] | None:
+        return None if self.bounded else []
+
+
+@pytest.mark.parametrize(
+    ("source", "bounded"),
+    [
+        (SourceOperator(given=Either), False),
+        (SourceOperator(given=Either(bounded=True)), True),
+        (SourceOperator(given=Either, kwargs={"bounded": True}), True),
+        (SourceOperator(given=Either, args=({"bounded": True},)), True),
+        (SourceOperator(given=Numbers), True),
+        (SourceOperator(given=[1]), True),
+    ],
+)
+def test_a_source_says_whether_it_ends(source: SourceOperator, bounded: bool) -> None:
+    """By its class, or where that depends, by its option, however the option is given."""
+    assert source.bounded is bounded
 
 
 def test_counts_add_up_when_a_source_fails() -> None:

@@ -78,8 +78,12 @@ class SourceOperator(Operator):
     @property
     def bounded(self) -> bool:
         """Whether it ends by itself, as far as can be known; iterables are believed to."""
-        option = self.kwargs.get("bounded") if inspect.isclass(self.given) else None
-        return bool(getattr(self.given, "bounded", True) if option is None else option)
+        if inspect.isclass(self.given):  # where it can be either, an option says which
+            config = self.args[0] if self.args and isinstance(self.args[0], Mapping) else {}
+            for options in (self.kwargs, config):
+                if "bounded" in options:
+                    return bool(options["bounded"])
+        return bool(getattr(self.given, "bounded", True))
 
     @property
     def replayable(self) -> bool:
