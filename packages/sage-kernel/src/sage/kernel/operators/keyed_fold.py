@@ -49,7 +49,7 @@ __all__ = ["AGGREGATE", "AggregateOperator", "CountOperator", "ReduceOperator"]
 
 AGGREGATE = FunctionShape("aggregate", AggregateFunction, "add", takes_callable=False)
 MISSING: Any = object()
-_FEW = 20  # so many times longer than a step through the state takes a look-up in it
+_FEW = 100  # so many times longer than a step through a large state takes a look-up in it
 
 
 class _LiveFold(LiveOperator):
