@@ -429,7 +429,7 @@ def test_rewinding_under_at_least_once_is_a_warning(
 def test_a_process_that_is_killed_at_each_statement_loses_nothing(database: str) -> None:
     """A real process, killed with SIGKILL around its statements, and run again."""
     script = str(Path(__file__).with_name("killed_jobs.py"))
-    command = [sys.executable, script, "sql", database, "7"]
+    command = [sys.executable, script, "sql", database, "5"]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=300)
     runs = [json.loads(line) for line in done.stdout.splitlines()]
     assert done.returncode == 0

@@ -102,6 +102,8 @@ class Staging:
         self._number = 0
         self._has_begun = False
         self._first_given_up: int | None = None
+        self._left: list[tuple[int, int]] | None = None  # what earlier runs have staged
+        self._unsettled: set[int] = set()  # epochs with rows of this run
         with database.transaction():
             self._make_tables()
 
@@ -119,6 +121,7 @@ class Staging:
         with self._database.transaction():
             self._database.run_many(f"INSERT INTO {self._staged} VALUES ({marks})", numbered)
         self._number += len(rows)
+        self._unsettled.add(self.epoch)
 
     def begin(self, epoch: int) -> None:
         """Start an epoch.
@@ -141,22 +144,23 @@ class Staging:
 
     def commit(self, epoch: int) -> None:
         """Move the rows of an epoch into the table."""
-        staged = [subtask for subtask, of in self._own_staged() if of == epoch]
-        if not staged:
+        subtasks = self._subtasks_of(epoch)
+        if not subtasks:
             return
         with self._database.transaction():
-            for subtask in staged:
+            for subtask in subtasks:
                 if self._record(subtask, epoch):
                     self._move(subtask, epoch)
                 self._remove(subtask, epoch)
+        self._unsettled.discard(epoch)
 
     def abort(self, epoch: int) -> None:
         """Throw away the rows of an epoch that is not committed."""
         if not self._has_begun:
             self._first_given_up = min(epoch, self._first_given_up or epoch)
-        # After a restart it is asked for thousands of epochs: those without rows cost a look.
-        for subtask in [subtask for subtask, of in self._own_staged() if of == epoch]:
+        for subtask in self._subtasks_of(epoch):
             self._remove(subtask, epoch)
+        self._unsettled.discard(epoch)
 
     def start_over(self) -> None:
         """Forget what earlier runs have staged and recorded.
@@ -191,11 +195,18 @@ class Staging:
             "CAST('' AS TEXT) AS sage_owner, CAST(0 AS INTEGER) AS sage_subtask, "
             "CAST(0 AS BIGINT) AS sage_epoch, CAST(0 AS BIGINT) AS sage_number"
         )
+        # An index lies where its table does, and its name has no schema.
+        index = self._table.beside("index").rpartition(".")[2]
+        indexed = (
+            f"CREATE INDEX IF NOT EXISTS {index} ON {self._staged} "
+            "(sage_owner, sage_subtask, sage_epoch)"
+        )
         made = (
             f"CREATE TABLE IF NOT EXISTS {self._staged} AS "
             f"SELECT {whose}, {self._table.names} FROM {target} WHERE 1 = 0"
         )
         run(made)
+        run(indexed)
         if run(f"SELECT * FROM {self._staged} WHERE 1 = 0").columns[4:] != [*self._table.columns]:
             if run(f"SELECT 1 FROM {self._staged} LIMIT 1").rows:
                 raise StorageError(
@@ -206,6 +217,15 @@ class Staging:
                 )
             run(f"DROP TABLE {self._staged}")
             run(made)
+            run(indexed)
+
+    def _subtasks_of(self, epoch: int) -> list[int]:
+        """Return the subtasks that have staged rows of an epoch which this one settles."""
+        if self._has_begun:  # what earlier runs have left is settled, and not looked for
+            return [self._subtask] if epoch in self._unsettled else []
+        if self._left is None:
+            self._left = self._own_staged()
+        return [subtask for subtask, of in self._left if of == epoch]
 
     def _own_staged(self) -> list[tuple[int, int]]:
         """Return subtask and epoch of what is staged and this subtask's to settle."""
