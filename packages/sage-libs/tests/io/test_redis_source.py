@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -266,6 +268,20 @@ def test_a_server_that_is_not_there_is_named_without_its_password(redis_url: str
     assert "secret" not in str(caught.value)
     with pytest.raises(ConfigError, match="got 'http://here'"):
         RedisStreamSource("s", url="http://here").open(None)
+
+
+def test_without_the_library_it_says_what_to_install() -> None:
+    """Importing and building need nothing; opening names the extra."""
+    script = (
+        "import sys; sys.modules['redis'] = None\n"
+        "from sage.libs.io.sink import RedisStreamSink\n"
+        "from sage.libs.io.sources import RedisStreamSource\n"
+        "for each in (RedisStreamSource('s'), RedisStreamSink('s')):\n"
+        "    try: each.open(None)\n"
+        "    except Exception as error: print(error.hint)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert ended.stdout.splitlines() == ["pip install 'isage-libs[redis]'"] * 2, ended.stderr
 
 
 def test_a_pipeline_reads_a_stream(redis_client: Any, redis_url: str) -> None:
