@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sage.kernel import LocalEnvironment, RetryPolicy
+from sage.kernel import LocalEnvironment, MapFunction, RetryPolicy
 from sage.kernel.testing import CollectingSink, Gate, ScriptedSource, check_conservation
 
 
@@ -54,3 +54,17 @@ def test_a_result_for_every_record() -> None:
     numbers = LocalEnvironment().from_collection([1, 2])
     with pytest.raises(Exception, match="returned 1 results for 2 records"):
         numbers.map_batches(lambda batch: [0], max_size=2).collect()
+
+
+def test_a_batch_that_fails_at_the_end_is_not_the_end() -> None:
+    """What the function still has to say when its input has ended is said behind it."""
+
+    class Last(MapFunction[list[int], list[int]]):
+        def map(self, batch: list[int]) -> list[int]:
+            raise ValueError("busy")
+
+        def finish(self) -> list[int]:
+            return [99]
+
+    seven = LocalEnvironment().from_collection([7])
+    assert seven.map_batches(Last, max_size=2, on_error="skip").collect() == [99]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,8 @@ from sage.kernel import (
     SlidingWindow,
     TumblingWindow,
 )
+from sage.kernel.checkpoint.operator_state import RestoredState
+from sage.kernel.errors import StateCodecError
 from sage.kernel.operators.assign_timestamps import (
     TIMESTAMP,
     AssignTimestampsOperator,
@@ -46,7 +49,9 @@ from sage.kernel.operators.windowing.window import (
     ContentSpec,
     WindowOperator,
 )
-from sage.kernel.testing.operator_harness import Arrival
+from sage.kernel.state.codec import StateCodec
+from sage.kernel.testing import ManualClock
+from sage.kernel.testing.operator_harness import Arrival, OperatorHarness
 from sage.kernel.testing.operator_snapshots import (
     Owner,
     Script,
@@ -392,3 +397,69 @@ def test_the_fast_path_is_among_them(kind: str) -> None:
         assert isinstance(operator.live(), LiveFoldedWindows)
 
     is_folded()
+
+
+def restored(operator: Operator, old: OperatorHarness, *, subtasks: int = 1) -> OperatorHarness:
+    """Return a new subtask that was given what an old one remembered."""
+    parts = [list(old.snapshot().sections())] * subtasks
+    new = OperatorHarness(operator, ManualClock(100.0))
+    new.live.restore(RestoredState(StateCodec(), 0, 1, subtasks, parts))
+    return new
+
+
+def test_silence_is_counted_anew() -> None:
+    """An input that was idle stays so; of one that was not, nobody gave up while it was down."""
+    operator = AssignTimestampsOperator(FunctionSpec(TIMESTAMP, time_of), idle_timeout_s=5)
+    old = OperatorHarness(operator, ManualClock(0.0))
+    old.process(Arrival(1, "k", 0.0))
+    assert old.live.due_s == 5.0
+    new = OperatorHarness(operator, ManualClock(100.0))
+    new.live.open(None)
+    new.live.restore(RestoredState.of(old.snapshot()))
+    assert new.live.due_s == 105.0
+    assert not new.live.is_idle(False)
+    list(old.live.on_due())
+    assert restored(operator, old).live.is_idle(False)
+
+
+def test_a_generator_that_cannot_be_stored_is_named() -> None:
+    """Its watermarks would be forgotten without a word; the error says what to define."""
+
+    class Locked(Rising):
+        def __init__(self) -> None:
+            super().__init__()
+            self.lock = threading.Lock()
+
+    operator = AssignTimestampsOperator(FunctionSpec(TIMESTAMP, time_of), generator=Locked)
+    with pytest.raises(StateCodecError, match="generator Locked has a value of type lock"):
+        OperatorHarness(operator).snapshot()
+
+
+def test_among_other_subtasks_time_begins_where_the_last_one_was() -> None:
+    """No record of any split is late by that; a generator begins anew and does not turn back."""
+    operator = AssignTimestampsOperator(FunctionSpec(TIMESTAMP, time_of), 0, None, Rising)
+    parts = []
+    for count in (3, 6):
+        old = OperatorHarness(operator)
+        old.process(*(Arrival(number, "k", 0.0) for number in range(count)))
+        parts.append(list(old.snapshot().sections()))
+    new = OperatorHarness(operator)
+    live: Any = new.live
+    live.restore(RestoredState(StateCodec(), 0, 1, 2, parts))
+    first = OperatorHarness(operator)
+    first.process(*(Arrival(number, "k", 0.0) for number in range(3)))
+    assert new.live.forwarded(0.0) == first.live.forwarded(0.0)
+    assert live.generator.seen == 0
+
+
+def test_a_generator_has_its_snapshot_apart() -> None:
+    """What it remembers in a list is as it was, though it has gone on since."""
+    operator = AssignTimestampsOperator(FunctionSpec(TIMESTAMP, time_of), 0, None, Rising)
+    old = OperatorHarness(operator)
+    old.process(Arrival(1, "k", 0.0))
+    state = old.snapshot()
+    old.process(Arrival(30, "k", 0.0))
+    new = OperatorHarness(operator)
+    live: Any = new.live
+    live.restore(RestoredState.of(state))
+    assert (live.generator.seen, live.generator.highest) == (1, [time_of(1)])

@@ -123,7 +123,9 @@ class OperatorState:
             values: Tuples of plain values, of such tuples and of records; made for this call.
             records: All records that are in them.
         """
-        if self._codec.all_detached(records) is records:
+        codec = self._codec
+        may_be_frozen = not records or codec.detached(records[0]) is records[0]
+        if may_be_frozen and codec.all_detached(records) is records:
             self.put_lazily(name, _sliced(list(keys), list(values)))
         else:
             self.put_keyed(name, keys, values)

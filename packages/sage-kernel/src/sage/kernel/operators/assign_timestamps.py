@@ -28,7 +28,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from sage.common.core.functions import MapFunction
-from sage.kernel.errors import GraphError, TimestampError
+from sage.kernel.errors import GraphError, StateCodecError, TimestampError
 from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec, LiveFunction
 from sage.kernel.operators.inline_expression import InlinedFunction, applied
 from sage.kernel.operators.operator import LiveOperator, Operator, with_rider
@@ -93,8 +93,19 @@ class LiveTimestamps(LiveOperator):
         """
         super().snapshot(state, full=full)
         state.put_whole("time", (self.highest, self.watermark, self.idle))
-        if self.generator is not None:
+        if self.generator is None:
+            return
+        try:
             state.put_whole("generator", _remembered(self.generator))
+        except StateCodecError as error:
+            raise StateCodecError(
+                f"the generator {type(self.generator).__name__} has a value of type "
+                f"{error.type_name}, which cannot be stored",
+                operator=self.operator.label,
+                state="generator",
+                type_name=error.type_name,
+                hint="give it snapshot_state() and restore_state(state)",
+            ) from error
 
     def restore(self, state: RestoredState) -> None:
         """Take it back; among more or fewer subtasks all begin where the last one was.
