@@ -4,9 +4,10 @@ For every record the value of its key is renewed and emitted, as in Flink's runn
 state is one plain dict for each subtask; a key is checked only when it is seen for the first time,
 and key groups are computed only where the stream is exchanged or the state is saved.
 
-A snapshot is a list of the values as they are: some milliseconds for a million keys, where merging
-a layer of changes into the state takes a hundred. A key is never removed, so keys and values are in
-the same order in all snapshots, and a list of the keys only grows. What follows from that:
+A snapshot is a list of the values as they are: for a million keys five milliseconds, or fifty when
+they lie scattered in memory, where merging a layer of changes into the state takes two hundred. A
+key is never removed, so keys and values are in the same order in all snapshots, and a list of the
+keys only grows. What follows from that:
 
 * a value that a function may change in place is copied first, if a snapshot has it that has not
   been read; for that ``touched`` knows which keys came since the last one. It takes the place of
