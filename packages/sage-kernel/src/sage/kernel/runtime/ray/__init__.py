@@ -15,6 +15,7 @@ Layout:
     news       what tasks say to the coordinator of checkpoints
     results    brings the records of ``collect`` home
     failures   errors on their way between processes
+    silence    how long actors have not been heard
     plan       what the driver reads from a plan
     run        places, watches and ends the actors of one job
     runtime    what an environment holds

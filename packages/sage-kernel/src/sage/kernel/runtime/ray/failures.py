@@ -11,10 +11,11 @@ import traceback
 from typing import Any
 
 from ray import cloudpickle
+from ray.exceptions import RayActorError
 
-from sage.kernel.errors import JobFailedError, RemoteError
+from sage.kernel.errors import JobFailedError, RemoteError, WorkerDiedError
 
-__all__ = ["packed", "travelling", "unpacked"]
+__all__ = ["actor_died", "packed", "reason_of", "travelling", "unpacked"]
 
 
 def packed(error: BaseException, where: str) -> bytes:
@@ -43,6 +44,29 @@ def unpacked(data: bytes) -> BaseException:
     else:
         error.add_note(note)
     return error
+
+
+def actor_died(
+    operator: str, subtask: int, why: str, error: BaseException | None = None
+) -> JobFailedError:
+    """Return the error of a job that has lost an actor.
+
+    Args:
+        operator: Name of the vertex that it ran.
+        subtask: Which subtask.
+        why: What is known of its death.
+        error: Ray's error, if that told of it.
+    """
+    told = f"the Ray actor of {operator!r}, subtask {subtask}, died: {why}"
+    died = WorkerDiedError(told, operator=operator, subtask=subtask)
+    died.__cause__ = error
+    return JobFailedError(operator, died)
+
+
+def reason_of(error: RayActorError) -> str:
+    """Return the last thing that Ray says of an actor's death."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1] if lines else type(error).__name__
 
 
 def travelling(error: BaseException) -> BaseException:

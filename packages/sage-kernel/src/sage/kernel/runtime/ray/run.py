@@ -21,7 +21,7 @@ from ray import cloudpickle
 from ray.exceptions import RayActorError, RayError
 
 from sage.kernel.config import EngineConfig
-from sage.kernel.errors import JobFailedError, WorkerDiedError
+from sage.kernel.errors import JobFailedError
 from sage.kernel.graph.job_graph import JobGraph
 from sage.kernel.metrics.checkpoints import CheckpointMetrics
 from sage.kernel.metrics.fates import OperatorMetrics
@@ -29,7 +29,7 @@ from sage.kernel.metrics.snapshot import EdgeMetrics
 from sage.kernel.runtime.dead_letters import DeadLetters
 from sage.kernel.runtime.ray.actor import Report
 from sage.kernel.runtime.ray.cluster import Cluster
-from sage.kernel.runtime.ray.failures import unpacked
+from sage.kernel.runtime.ray.failures import actor_died, reason_of, unpacked
 from sage.kernel.runtime.ray.news import unpacked_news
 from sage.kernel.runtime.ray.placement import cannot_be_placed, check_resources, fits_somewhere
 from sage.kernel.runtime.ray.plan import (
@@ -43,6 +43,7 @@ from sage.kernel.runtime.ray.plan import (
 from sage.kernel.runtime.ray.pool import keep_actor, take_actor
 from sage.kernel.runtime.ray.results import printing_at_home
 from sage.kernel.runtime.ray.shipping import check_shape, shipments
+from sage.kernel.runtime.ray.silence import Silence
 from sage.kernel.runtime.ray.wiring import Carried
 from sage.kernel.runtime.run_state import RunState
 from sage.kernel.runtime.services import ServiceFactory
@@ -109,8 +110,7 @@ class RayRun:
         self._lock = threading.Lock()
         self._done = threading.Event()
         self._draining = False
-        self._silent_s: dict[Subtask, float] = {}  # since an actor was heard
-        self._looked_s = 0.0
+        self._silence = Silence(_LOOK_S)
         self._participation = b""
         self._coordinator: Coordinator | None = None
         if beginning is not None:
@@ -292,11 +292,11 @@ class RayRun:
                 for message in unpacked_news(packed):
                     self._coordinator.report(message)
             if is_last:
-                self._silent_s.pop(at, None)
+                self._silence.forget(at)
             else:
                 self._listen(at, waiting)
 
-        self._silent_s[at] = 0.0
+        self._silence.heard(at)
         listening = self.actors[at].news.options(concurrency_group="news")
         waiting[listening.remote(self._news_s)] = heard
 
@@ -307,17 +307,13 @@ class RayRun:
         return _NEWS_S if timeout_s is None else min(_NEWS_S, timeout_s / 3)
 
     def _look_for_silent(self) -> None:
-        """Give up an actor that does not answer; called in every round."""
-        now, before = time.monotonic(), self._looked_s
-        self._looked_s = now
-        # Not more than a look for a look: while this process was stopped itself, nobody waited.
-        passed_s, timeout_s = min(now - before, 2 * _LOOK_S), self._config.worker_timeout_s
-        for at in self._silent_s:
-            self._silent_s[at] += passed_s
-            if timeout_s is not None and self._silent_s[at] > timeout_s:
-                self._joining = {call: task for call, task in self._joining.items() if task != at}
-                ray.kill(self.actors[at])
-                raise self._died(at, f"it did not answer for {timeout_s:g} s and was killed")
+        """Give up an actor that does not answer."""
+        timeout_s = self._config.worker_timeout_s
+        at = self._silence.longer_than(timeout_s)
+        if at is not None:
+            self._joining = {call: task for call, task in self._joining.items() if task != at}
+            ray.kill(self.actors[at])
+            raise self._died(at, f"it did not answer for {timeout_s:g} s and was killed")
 
     def _fetch(
         self,
@@ -355,15 +351,11 @@ class RayRun:
         try:
             return ray.get(call)
         except RayActorError as error:
-            failed = self._died(at, _reason(error), error)
+            failed = self._died(at, reason_of(error), error)
             raise failed from failed.__cause__
 
-    def _died(self, at: Subtask, why: str, error: Exception | None = None) -> JobFailedError:
-        name = self.graph.vertices[at[0]].name
-        told = f"the Ray actor of {name!r}, subtask {at[1]}, died: {why}"
-        died = WorkerDiedError(told, operator=name, subtask=at[1])
-        died.__cause__ = error
-        return JobFailedError(name, died)
+    def _died(self, at: Subtask, why: str, error: RayActorError | None = None) -> JobFailedError:
+        return actor_died(self.graph.vertices[at[0]].name, at[1], why, error)
 
     # The end.
 
@@ -447,8 +439,3 @@ class RayRun:
                 error = OverflowError(f"{too_many} (max_dead_letters)")
                 self._fail(JobFailedError(letter.operator, error, record=letter.record))
                 return
-
-
-def _reason(error: RayActorError) -> str:
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return lines[-1] if lines else type(error).__name__
