@@ -78,12 +78,14 @@ def check_restored(operator: Operator, script: Script, cut: int) -> None:
     again.restore(_encoded(new.snapshots()))  # a snapshot of what was restored is as good
     for run in (whole, new, again):
         run.drive(script[cut:])
-        run.finish()
-    for run in (new, again):
-        told = run.told()
-        assert before.rows + told.rows == whole.told().rows
-        assert before.late + told.late == whole.told().late
-        assert _together(before.counts, told.counts) == whole.told().counts
+    for finishing in (False, True):
+        for run in (whole, new, again) if finishing else ():
+            run.finish()
+        expected = whole.told()
+        for told in (new.told(), again.told()):
+            assert before.rows + told.rows == expected.rows
+            assert before.late + told.late == expected.late
+            assert _together(before.counts, told.counts) == expected.counts
 
 
 def check_rescaled(
