@@ -40,6 +40,7 @@ __all__ = ["Owner", "Script", "Step", "check_rescaled", "check_restored", "subta
 
 Step = Sequence[Arrival] | ClockMoves
 Script = Sequence[Step]
+_FAR_S = 15.0  # so far event time goes on where no record comes any more
 Owner = Callable[[Arrival, int], int]
 
 
@@ -52,7 +53,7 @@ def check_restored(operator: Operator, script: Script, cut: int) -> None:
     """Check that an operator goes on from its snapshot as if nothing had happened.
 
     Results with their times, watermarks and order, late records, counts, and between the two
-    halves what is held and what is due: everything is the same.
+    halves what is held: everything is the same. So is what comes if only time goes on.
 
     Args:
         operator: The description.
@@ -74,8 +75,15 @@ def check_restored(operator: Operator, script: Script, cut: int) -> None:
     new = _Subtasks(operator, 1, going_on_from=whole)
     new.restore(_encoded(states))
     assert new.standing() == whole.standing()
-    again = _Subtasks(operator, 1, going_on_from=whole)
-    again.restore(_encoded(new.snapshots()))  # a snapshot of what was restored is as good
+    again, silent = (_Subtasks(operator, 1, going_on_from=whole) for _ in range(2))
+    parts = _encoded(new.snapshots())  # a snapshot of what was restored is as good
+    again.restore(parts)
+    silent.restore(parts)
+    quiet = _Subtasks(operator, 1)
+    quiet.drive(script[:cut])
+    for run in (silent, quiet):
+        run.advance(_FAR_S)
+    assert before.rows + silent.told().rows == quiet.told().rows
     for run in (whole, new, again):
         run.drive(script[cut:])
     for finishing in (False, True):
@@ -184,6 +192,11 @@ class _Subtasks:
         for harness, part in zip(self.harnesses, parts, strict=True):
             harness.process(*part)
             harness.advance(self._watermark)
+
+    def advance(self, by_s: float) -> None:
+        """Let event time go on without a record."""
+        for harness in self.harnesses:
+            harness.advance(self._watermark + by_s)
 
     def finish(self) -> None:
         """End the input."""
