@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from fault_harness import Spec, counts_of
-from fault_jobs import JOBS, Bench
+from fault_jobs import CHANGED, JOBS, Bench
 from fault_sinks import FolderSink
 
 from sage.kernel import LocalEnvironment
@@ -55,7 +55,7 @@ class _Steps:
         if at == ("record", spec.savepoint_at):
             self.saving.set()
         if at == spec.raise_at or self._fails(*at):
-            raise OSError(errno.ENOSPC, f"{step} fails, as the test wants it")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), step)
 
     def _fails(self, step: str, count: int) -> bool:
         spec = self._spec
@@ -87,7 +87,7 @@ def _run(spec: Spec, seen: _Steps) -> dict[str, Any]:
         records=spec.records,
         folder=folder,
     )
-    JOBS[spec.job](bench)
+    (JOBS | CHANGED)[spec.job](bench)
     print("started", flush=True)
     if spec.savepoint is not None:
         job = env.submit()
@@ -100,6 +100,7 @@ def _run(spec: Spec, seen: _Steps) -> dict[str, Any]:
         "status": result.status,
         "counts": counts_of(result.metrics),
         "steps": dict(seen.counts),
+        "failed": result.metrics.checkpoints.failed,
     }
 
 

@@ -35,7 +35,7 @@ from sage.kernel import (
 )
 from sage.kernel.checkpoint.steps import reached
 
-__all__ = ["JOBS", "Bench"]
+__all__ = ["CHANGED", "JOBS", "Bench"]
 
 RECORDS = 240
 KEYS = 7
@@ -529,6 +529,35 @@ def in_processes(on: Bench) -> None:
     on.commit(out.key_by(_modulo).count(parallelism=on.parallelism))
 
 
+# Plans that were changed under the state of others.
+
+
+def wider_windows(on: Bench) -> None:
+    """The windows of `tumbling`, of another size."""
+    windows = on.events().key_by(_key_of).window(TumblingWindow(25.0))
+    counts = windows.count(emit=lambda k, w, n: (k, w.start_s, n), parallelism=on.parallelism)
+    on.commit(counts, "main")
+    on.commit(counts.side_output("late"), "late", parallelism=1)
+
+
+def lenient_windows(on: Bench) -> None:
+    """The windows of `tumbling`, kept open longer: for the engine that is another operator."""
+    windows = on.events().key_by(_key_of).window(TumblingWindow(20.0), allowed_lateness_s=30)
+    counts = windows.count(emit=lambda k, w, n: (k, w.start_s, n), parallelism=on.parallelism)
+    on.commit(counts, "main")
+    on.commit(counts.side_output("late"), "late", parallelism=1)
+
+
+def prepared_calls(on: Bench) -> None:
+    """The calls of `ordered_calls`, behind one operator more."""
+    prepared = on.source().map(lambda x: x + 1)
+    calls = prepared.map_async(Call, concurrency=16, parallelism=on.parallelism)
+    on.commit(calls.key_by(lambda pair: pair[0] % KEYS).count(parallelism=on.parallelism))
+
+
+CHANGED: dict[str, Callable[[Bench], None]] = {
+    job.__name__: job for job in (wider_windows, lenient_windows, prepared_calls)
+}
 JOBS: dict[str, Callable[[Bench], None]] = {
     job.__name__: job
     for job in (

@@ -215,6 +215,7 @@ class RestoredState:
     parallelism_before: int = 1
     parts: list[list[Section]] = field(default_factory=list)
     _named: dict[tuple[str, str], list[Section]] = field(default_factory=dict, init=False)
+    _asked: set[tuple[str, str]] = field(default_factory=set, init=False)
 
     @classmethod
     def of(cls, state: OperatorState, codec: StateCodec | None = None) -> RestoredState:
@@ -291,11 +292,32 @@ class RestoredState:
     def _is_own(self, group: int) -> bool:
         return subtask_of_group(group, self.parallelism) == self.subtask
 
+    def refuse_leftovers(self, operator: str) -> None:
+        """Refuse what nobody has asked for: another operator, or another way, put it in.
+
+        Raises:
+            StateMismatchError: naming the operator and one piece of its state.
+        """
+        left = self._by_name.keys() - self._asked
+        names = sorted(name or kind for kind, name in left if not name.startswith("#"))
+        if names:
+            raise StateMismatchError(
+                f"operator {operator!r} has state in the checkpoint that it cannot take back: "
+                f"{names[0]!r} (it was set up in another way, or was another one)",
+                operator=operator,
+                hint="go on with the pipeline that made the checkpoint, or start over: fresh=True",
+            )
+
     def _sections(self, kind: str, name: str) -> list[Section]:
+        self._asked.add((kind, name))
+        return self._by_name.get((kind, name), [])
+
+    @property
+    def _by_name(self) -> dict[tuple[str, str], list[Section]]:
         if not self._named:  # an operator may have thousands of names, such as one for each slice
             for section in chain.from_iterable(self.parts):
                 self._named.setdefault((section.kind, section.name), []).append(section)
-        return self._named.get((kind, name), [])
+        return self._named
 
     def _unpacked(self, section: Section) -> tuple[list[Any], list[Any]]:
         form, keys, values = self.codec.decode(section.payload)

@@ -220,6 +220,11 @@ class Operator:
         return self.specs[0].label if self.specs else self.kind
 
     @property
+    def state_kind(self) -> str:
+        """What its state means: a checkpoint of another kind is refused, not misread."""
+        return self.kind
+
+    @property
     def note(self) -> str:
         """What people should know about it who look at the plan."""
         return "results are journalled" if self.is_journalled else ""

@@ -407,6 +407,11 @@ class WindowJoinOperator(EventTimeOperator):
         check_seconds("window_join", "allowed_lateness_s", self.allowed_lateness_s, at_least=0)
 
     @property
+    def state_kind(self) -> str:
+        """Rows of which windows are kept."""
+        return f"{self.kind} of {self.assigner}"
+
+    @property
     def note(self) -> str:
         """Which windows, and which rows have no partner."""
         late = f", late records allowed for {self.allowed_lateness_s:g} s"

@@ -86,12 +86,13 @@ class Restoration:
         if self.stored is None:
             return
         there = {t.uid: t for t in graph.stream_graph}
+        heads = {vertex.head.uid for vertex in graph.vertices}
         for entry in self.stored.manifest.operators:
             now = there.get(entry.uid)
-            if now is not None and now.operator.kind != entry.kind:
+            if now is not None and now.operator.state_kind != entry.kind:
                 raise StateMismatchError(
                     f"operator {entry.uid!r} was a {entry.kind} ({entry.name!r}) in the checkpoint "
-                    f"and is a {now.operator.kind} ({now.name!r}) now",
+                    f"and is a {now.operator.state_kind} ({now.name!r}) now",
                     operator=entry.name,
                     hint="give operators that keep state a name of their own that lasts, "
                     "uid='...', so that others can come and go; or start over: fresh=True",
@@ -102,6 +103,16 @@ class Restoration:
                     f"which is not in the plan any more",
                     operator=entry.name,
                     hint="put it back; or forget its state: allow_dropped_state=True",
+                )
+            if entry.uid in heads or allow_dropped_state:
+                continue
+            if self._has_state(f"@{entry.uid}"):
+                raise StateMismatchError(
+                    f"the checkpoint has records on their way to operator {entry.name!r} (uid "
+                    f"{entry.uid!r}), which has no input of its own any more",
+                    operator=entry.name,
+                    hint="go on with the pipeline that made the checkpoint; or forget them: "
+                    "allow_dropped_state=True",
                 )
 
     def _has_state(self, uid: str) -> bool:

@@ -23,7 +23,7 @@ from sage.kernel.checkpoint.messages import Committed, Finished, Message, TaskNa
 from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
 from sage.kernel.checkpoint.own_attributes import OwnAttributes
 from sage.kernel.checkpoint.steps import reached
-from sage.kernel.errors import JobFailedError
+from sage.kernel.errors import JobFailedError, StateMismatchError
 from sage.kernel.operators.journalled import journal_of
 from sage.kernel.runtime.alignment import Alignment, Item
 from sage.kernel.runtime.channel import Batch, Channel, ChannelClosed, EndOfInput, Wake
@@ -169,6 +169,7 @@ class TaskCheckpoints:
                 self._letters[uid].restore(state, self._task.dead_letters.add)
             if not self.is_finished:
                 node.live.restore(state)
+                state.refuse_leftovers(node.transformation.name)
             if node is self._task.source:
                 assert self._task.reader is not None
                 self._task.reader.restore(state, node.transformation.name, ended=self.is_finished)
@@ -212,6 +213,7 @@ class TaskCheckpoints:
             for batch in InFlight.restored(state, name, layout, operator):
                 channel.readmit(batch)
                 task.held_back.append((channel, batch))
+        state.refuse_leftovers(task.vertex.head.name)
 
     # What the task calls.
 
@@ -443,6 +445,8 @@ class TaskCheckpoints:
     def _guarded(node: Node, doing: str, action: Callable[[], None]) -> None:
         try:
             action()
+        except StateMismatchError:
+            raise  # it names the operator, and trying again does not help
         except Exception as error:
             raise JobFailedError(node.transformation.name, error, doing=doing) from error
 

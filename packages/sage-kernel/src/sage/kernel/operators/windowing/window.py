@@ -167,6 +167,11 @@ class WindowOperator(EventTimeOperator):
         return f"window.{self.content.verb}"
 
     @property
+    def state_kind(self) -> str:
+        """What is kept of which windows, by which time."""
+        return f"{self.label} of {self.assigner} in {self.time} time"
+
+    @property
     def note(self) -> str:
         """Which windows, and what of them is not as usual."""
         told = [str(self.assigner)]

@@ -1,0 +1,148 @@
+"""Going on with other parallelism, another plan, other sources; from savepoints; after Ctrl-C."""
+
+from __future__ import annotations
+
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from fault_harness import Child, Fault, Trial, compared, run
+
+KILLED = ("manifest.after", 5)
+
+
+def _rescaled(job: str, before: int, after: int, again: int) -> Trial:
+    killed = [Fault(kill_at=KILLED, change=(("parallelism", p),)) for p in (before, after)]
+    return Trial(job, tuple(killed), again)
+
+
+@pytest.mark.parametrize(
+    "trial",
+    [
+        _rescaled(job, before, after, again)
+        for job, before, after, again in (
+            ("keyed_lists", 1, 3, 2),
+            ("keyed_process", 3, 2, 1),
+            ("several_sinks", 3, 1, 2),
+            ("tumbling", 2, 3, 1),
+            ("sessions", 3, 2, 3),
+            ("interval_join", 1, 3, 2),
+            ("join", 3, 2, 3),
+            ("unordered_calls", 2, 3, 1),
+            ("ordered_calls", 3, 1, 2),
+            ("timed_duplicates", 1, 2, 3),
+            ("loop_of_calls", 1, 2, 3),
+            ("early_end", 3, 2, 1),
+            ("stateless", 1, 3, 2),
+            ("gather", 3, 2, 1),
+        )
+    ],
+    ids=str,
+)
+def test_a_job_goes_on_with_another_parallelism(trial: Trial, outcome: Any) -> None:
+    """Killed twice, and each time another number of subtasks takes over."""
+    outcome()
+
+
+def _killed(folder: Path, job: str, **change: Any) -> Trial:
+    trial = Trial(job, parallelism=2)
+    killed = run(trial.spec(folder), Fault(kill_at=KILLED, change=tuple(change.items())))
+    assert killed.was_killed, killed.log
+    return trial
+
+
+@pytest.mark.parametrize(
+    ("job", "other", "culprit"),
+    [
+        ("keyed_count", "keyed_lists", "count"),
+        ("tumbling", "sessions", "'window.count'"),
+        ("tumbling", "wider_windows", "TumblingWindow(size_s=25.0"),
+        ("tumbling", "lenient_windows", "'window.count'"),
+        ("ordered_calls", "prepared_calls", "'Call'"),
+        ("keyed_process", "stateless", "'times source'"),
+    ],
+)
+def test_another_plan_is_refused_by_the_name_of_its_operator(
+    tmp_path: Path, job: str, other: str, culprit: str
+) -> None:
+    """State is never given to another operator, nor forgotten; the old plan goes on as ever."""
+    trial = _killed(tmp_path, job)
+    refused = run(trial.spec(tmp_path), Fault.of(job=other))
+    assert refused.said["error"] == "StateMismatchError", refused.log
+    assert culprit in refused.said["told"]
+    ended = run(trial.spec(tmp_path))
+    assert not compared(tmp_path, job, 240, ended), ended.log
+
+
+def test_a_source_of_another_length_is_refused(tmp_path: Path) -> None:
+    """Its name and both lengths are told; the old source goes on."""
+    trial = _killed(tmp_path, "keyed_lists")
+    refused = run(trial.spec(tmp_path), Fault.of(records=300))
+    assert "source 'source' had 240 records" in refused.said["told"]
+    assert "has 300 now" in refused.said["told"]
+    assert refused.said["error"] == "StateMismatchError"
+    ended = run(trial.spec(tmp_path))
+    assert not compared(tmp_path, trial.job, 240, ended), ended.log
+
+
+def test_a_finished_job_adds_nothing_and_starts_over_when_asked(tmp_path: Path) -> None:
+    """Run again it ends at once, with the same counts; ``fresh=True`` does everything again."""
+    trial = Trial("several_sinks", parallelism=2)
+    run(trial.spec(tmp_path))
+    again = run(trial.spec(tmp_path))
+    assert "record" not in again.said["steps"], "it has read again"
+    assert not compared(tmp_path, trial.job, 240, again), again.log
+    fresh = run(trial.spec(tmp_path), Fault.of(options={"fresh": True}))
+    assert fresh.said["steps"]["record"] == 240
+    assert not compared(tmp_path, trial.job, 240, fresh), fresh.log
+
+
+def test_a_fresh_start_that_is_killed_goes_on_and_not_back(tmp_path: Path) -> None:
+    """What the history before it had is gone; its own checkpoints count."""
+    trial = _killed(tmp_path, "several_sinks")
+    fresh = run(trial.spec(tmp_path), Fault(kill_at=("record", 60), change=_FRESH))
+    assert fresh.was_killed
+    ended = run(trial.spec(tmp_path))
+    assert not compared(tmp_path, trial.job, 240, ended), ended.log
+
+
+_FRESH = (("options", {"fresh": True}),)
+
+
+@pytest.mark.parametrize("parallelism", [2, 3])
+def test_another_job_goes_on_from_a_savepoint(tmp_path: Path, parallelism: int) -> None:
+    """With the same or another parallelism; what the savepoint covers is committed by it."""
+    trial = Trial("keyed_lists", parallelism=2)
+    savepoint = str(tmp_path / "kept" / "savepoint")
+    options = {"checkpoint_interval": 60}  # nothing is committed behind the savepoint
+    asked = run(trial.spec(tmp_path), Fault.of(savepoint=savepoint, name="old", options=options))
+    assert asked.was_killed, asked.log
+    from_there = Fault.of(name="new", parallelism=parallelism, options={"restore_from": savepoint})
+    ended = run(trial.spec(tmp_path), from_there)
+    assert not compared(tmp_path, trial.job, 240, ended), ended.log
+
+
+@pytest.mark.parametrize("job", ["several_sinks", "tumbling", "ordered_calls", "loop", "union"])
+def test_ctrl_c_stops_at_a_checkpoint_and_the_next_run_goes_on(tmp_path: Path, job: str) -> None:
+    """Nothing that was read is read again."""
+    trial = Trial(job, parallelism=2)
+    with Child(trial.spec(tmp_path)) as child:
+        assert child.has_started()
+        _wait_for(tmp_path / "out", "*/part-*")
+        child.signal(signal.SIGINT)
+        stopped = child.ended()
+    assert stopped.said["error"] == "KeyboardInterrupt", stopped.log
+    assert not list(tmp_path.glob("out/*/pending-*")), "something was not committed"
+    ended = run(trial.spec(tmp_path))
+    assert not compared(tmp_path, job, 240, ended), ended.log
+    read = [each.said["steps"].get("record", 0) for each in (stopped, ended)]
+    assert sum(read) == 240, f"read {read}"
+
+
+def _wait_for(folder: Path, pattern: str) -> None:
+    deadline = time.monotonic() + 20
+    while not list(folder.glob(pattern)):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
