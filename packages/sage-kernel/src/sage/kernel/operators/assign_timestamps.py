@@ -118,9 +118,9 @@ class LiveTimestamps(LiveOperator):
         if times:
             self.highest, self.watermark, idle = min(times, key=itemgetter(1))
             self.idle = idle and not state.is_rescaled
-        if self.generator is not None and not state.is_rescaled:
-            for remembered in state.whole("generator"):
-                _remind(self.generator, remembered)
+        remembered = state.whole("generator")
+        if self.generator is not None and remembered and not state.is_rescaled:
+            _remind(self.generator, remembered[0])
 
     def forwarded(self, watermark: float) -> float:
         """Return its own watermark, whatever came in; the end of the input is the end of time."""

@@ -138,6 +138,7 @@ class LiveSlicedWindows(LiveFoldedWindows):
             self._open(number).cells.update(state.keyed(f"cells {number}"))
         for number, size in state.listed("sizes"):
             self._slices[number].size += size
+        progress = state.whole("merging")  # also where it is of no use: all state is asked for
         if not self._slices:
             return
         lowest, ends = self._lowest(), self._assigner.end_of
@@ -148,7 +149,7 @@ class LiveSlicedWindows(LiveFoldedWindows):
             self._next_window = window
         self.due = ends(window)
         if self._merger is not None and not state.is_rescaled:
-            self._merger.resume(window, state.whole("merging")[0])
+            self._merger.resume(window, progress[0])
 
     def fire(self, watermark: float) -> None:
         """Emit the windows that have ended, in their order."""
