@@ -10,6 +10,7 @@ import pytest
 
 from sage.kernel.checkpoint.barrier import Barrier
 from sage.kernel.checkpoint.coordinator import Completed, Coordinator, Pending
+from sage.kernel.checkpoint.manifest import Manifest
 from sage.kernel.checkpoint.messages import (
     Acknowledged,
     Committed,
@@ -17,9 +18,10 @@ from sage.kernel.checkpoint.messages import (
     Finished,
     TaskName,
 )
-from sage.kernel.checkpoint.options import FaultTolerance
 from sage.kernel.checkpoint.state_file import WrittenFile
+from sage.kernel.checkpoint.stored_checkpoint import StoredCheckpoint
 from sage.kernel.errors import CheckpointError, FencedError, StateCodecError
+from sage.kernel.fault_tolerance import FaultTolerance
 
 A, B = (0, 0), (1, 0)
 FILE = WrittenFile("chk/a.state", 10, "sum")
@@ -41,7 +43,14 @@ class FakeLedger:
         if self.refusal is not None:
             raise self.refusal
         self.completed.append((pending.checkpoint, pending.kind, set(pending.acknowledged)))
-        return Completed(pending.path or f"chk-{pending.checkpoint}", 10)
+        folder = f"chk-{pending.checkpoint}"
+        manifest = Manifest(checkpoint=pending.checkpoint, epoch=1, job="job", folder=folder)
+        return Completed(StoredCheckpoint(folder, manifest), 10)
+
+    def copy(self, stored: StoredCheckpoint, path: str | None) -> str:
+        if path == "/full":
+            raise CheckpointError("no room there")
+        return path or "savepoints"
 
     def abandon(self, checkpoint: int) -> None:
         self.given_up.append(checkpoint)
@@ -193,6 +202,15 @@ def test_a_savepoint_is_put_where_it_was_asked_for(scene: Scene) -> None:
     scene.answer = scene.acknowledge(A, B)
     assert scene.coordinator.savepoint("/elsewhere", PATIENCE_S) == "/elsewhere"
     assert scene.ledger.completed == [(1, "savepoint", {A, B})]
+
+
+def test_a_savepoint_that_cannot_be_copied_is_a_checkpoint_all_the_same(scene: Scene) -> None:
+    """Who asked is told; the job goes on, and its sinks commit."""
+    scene.answer = scene.acknowledge(A, B)
+    with pytest.raises(CheckpointError, match="no room there"):
+        scene.coordinator.savepoint("/full", PATIENCE_S)
+    assert scene.wait_for("complete") == 1
+    assert scene.coordinator.statistics.failed == 0
 
 
 def test_a_stop_waits_until_every_task_has_committed(scene: Scene) -> None:

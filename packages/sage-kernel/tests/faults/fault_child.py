@@ -85,7 +85,6 @@ def _run(spec: Spec, seen: _Steps) -> dict[str, Any]:
         parallelism=spec.parallelism,
         pause_s=spec.pause_s,
         records=spec.records,
-        folder=folder,
     )
     (JOBS | CHANGED)[spec.job](bench)
     print("started", flush=True)

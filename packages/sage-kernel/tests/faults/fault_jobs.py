@@ -9,10 +9,10 @@ sources give records and where its sinks write.
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from sage.kernel import (
@@ -64,7 +64,6 @@ class Bench:
         parallelism: Of its operators; sources have one subtask.
         pause_s: Between two records of a source.
         records: How many its sources have.
-        folder: Where files to be read are; None where there are none.
     """
 
     env: LocalEnvironment
@@ -72,7 +71,6 @@ class Bench:
     parallelism: int = 1
     pause_s: float = 0.0
     records: int = RECORDS
-    folder: Path | None = None
 
     def source(self, records: Iterable[Any] | None = None, name: str = "source") -> DataStream[Any]:
         given = list(range(self.records) if records is None else records)
@@ -175,6 +173,18 @@ def several_sinks(on: Bench) -> None:
     on.commit(counts, "all")
     on.commit(counts.filter(lambda kv: kv[1] % 2 == 0, parallelism=on.parallelism), "even")
     on.commit(counts.rebalance().map(lambda kv: kv[0], parallelism=1), "keys", parallelism=1)
+
+
+def _refusing(record: int) -> int:
+    if record % 13 == 0:
+        raise ValueError("a record that nobody can work off")
+    return record
+
+
+def dead_letters(on: Bench) -> None:
+    p = on.parallelism
+    stream = on.source().map(_refusing, on_error="dead_letter", parallelism=p)
+    on.commit(stream.map(_refusing, on_error="skip", parallelism=p))
 
 
 # Keyed.
@@ -529,6 +539,18 @@ def in_processes(on: Bench) -> None:
     on.commit(out.key_by(_modulo).count(parallelism=on.parallelism))
 
 
+# Of other libraries.
+
+
+def lines(on: Bench) -> None:
+    """Lines of a file."""
+    from sage.libs.io import FileSource
+
+    source = on.env.from_source(FileSource, os.environ["LINES"], name="lines", parallelism=1)
+    stream = source.map(Pause, on.pause_s, parallelism=1)
+    on.commit(stream.key_by(len).count(parallelism=on.parallelism))
+
+
 # Plans that were changed under the state of others.
 
 
@@ -556,12 +578,12 @@ def prepared_calls(on: Bench) -> None:
 
 
 CHANGED: dict[str, Callable[[Bench], None]] = {
-    job.__name__: job for job in (wider_windows, lenient_windows, prepared_calls)
+    job.__name__: job for job in (wider_windows, lenient_windows, prepared_calls, lines)
 }
 JOBS: dict[str, Callable[[Bench], None]] = {
     job.__name__: job
     for job in (
-        *(stateless, broadcast, rebalance, side_outputs, several_sinks),
+        *(stateless, broadcast, rebalance, side_outputs, several_sinks, dead_letters),
         *(keyed_count, keyed_reduce, keyed_lists, unkeyed_fold, union, early_end, own_state),
         *(deduplicate, join, gather, keyed_process),
         *(tumbling, sliding, sessions, count_windows, global_windows, main_and_late),

@@ -44,6 +44,16 @@ def test_a_job_ends_after_so_many_failed_checkpoints_and_goes_on_when_there_is_r
     assert not compared(tmp_path, trial.job, 240, ended), ended.log
 
 
+def test_a_sign_of_life_that_cannot_be_written_ends_no_job(tmp_path: Path) -> None:
+    """Nothing is lost by it: at worst another run takes over, and this one learns of that."""
+    options = (("checkpoint_interval", 0.3), ("lease_s", 0.15))
+    trial = Trial("keyed_lists", parallelism=2, options=options)
+    silent = Fault.of(fail_from=("storage.owner.write.before", 6), fail_until=8, pause_s=0.003)
+    ended = run(trial.spec(tmp_path), silent)
+    assert "no sign of life could be given" in ended.log
+    assert not compared(tmp_path, trial.job, 240, ended), ended.log
+
+
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 256 KiB."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
-from fault_harness import Fault, Trial
+from fault_harness import Fault, Trial, committed, oracle, run
 from fault_jobs import JOBS
 
 IN_A_CHECKPOINT = (
@@ -19,6 +21,7 @@ IN_A_CHECKPOINT = (
     *("storage.manifest.rename.before", "storage.manifest.rename.after", "manifest.after"),
     *("sink.commit.before", "sink.commit.after", "storage.retire.before"),
 )
+_AT_LEAST_ONCE = (("checkpoint_mode", "at_least_once"),)
 AT_THE_START = (
     *("storage.probe.write.before", "storage.probe.fsync.before"),
     *("storage.probe.rename.before", "storage.probe.rename.after"),
@@ -70,6 +73,19 @@ def test_a_kill_during_a_recovery_is_survived(trial: Trial, outcome: Any) -> Non
     first, second, _ = outcome()
     assert first.was_killed
     assert second.was_killed, "the step was never reached"
+
+
+@_shown(
+    [
+        Trial(job, (Fault(kill_at=("record", 150)),) * 2, 2, options=_AT_LEAST_ONCE)
+        for job in ("stateless", "unordered_calls", "batches")
+    ]
+)
+def test_nothing_is_lost_where_records_may_come_twice(trial: Trial, tmp_path: Path) -> None:
+    """With ``at_least_once`` every record of the oracle is there."""
+    *_, ended = [run(trial.spec(tmp_path), fault) for fault in (*trial.faults, Fault())]
+    assert ended.code == 0, ended.log
+    assert not Counter(oracle(trial.job)[0]) - Counter(committed(tmp_path / "out"))
 
 
 def drawn(seed: int) -> Trial:

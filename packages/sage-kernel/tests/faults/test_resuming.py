@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from pathlib import Path
@@ -85,6 +86,28 @@ def test_a_source_of_another_length_is_refused(tmp_path: Path) -> None:
     assert refused.said["error"] == "StateMismatchError"
     ended = run(trial.spec(tmp_path))
     assert not compared(tmp_path, trial.job, 240, ended), ended.log
+
+
+@pytest.mark.parametrize("change", ["shrank", "changed"])
+def test_a_file_that_changed_or_shrank_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    """The file is named; with the old one in its place the job goes on."""
+    pytest.importorskip("sage.libs.io")
+    file = tmp_path / "lines.txt"
+    kept = "".join(f"{'x' * (number % 9)} {number}\n" for number in range(240))
+    file.write_text(kept)
+    monkeypatch.setenv("LINES", str(file))
+    trial = _killed(tmp_path, "lines")
+    os.truncate(file, 50)
+    if change == "changed":
+        file.write_text(kept.replace("x", "y"))
+    refused = run(trial.spec(tmp_path))
+    assert refused.said["error"] == "JobFailedError", refused.log
+    assert str(file) in refused.said["told"]
+    file.write_text(kept)
+    ended = run(trial.spec(tmp_path))
+    assert not compared(tmp_path, "lines", 240, ended), ended.log
 
 
 def test_a_finished_job_adds_nothing_and_starts_over_when_asked(tmp_path: Path) -> None:

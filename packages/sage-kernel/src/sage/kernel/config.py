@@ -11,7 +11,7 @@ from sage.common.errors import ConfigError, Problem
 from sage.common.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from sage.kernel.checkpoint.options import FaultTolerance
+    from sage.kernel.fault_tolerance import FaultTolerance
 
 __all__ = ["EngineConfig", "ErrorAction", "ErrorPolicy", "RetryPolicy", "error_policy"]
 
@@ -156,7 +156,7 @@ class EngineConfig:
         values = dict(config or {})
         problems = []
         if values.get("fault_tolerance") is not None:
-            from sage.kernel.checkpoint.options import FaultTolerance
+            from sage.kernel.fault_tolerance import FaultTolerance
 
             try:
                 values["fault_tolerance"] = FaultTolerance.of(values["fault_tolerance"])

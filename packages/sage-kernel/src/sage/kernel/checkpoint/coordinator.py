@@ -29,9 +29,10 @@ from sage.kernel.checkpoint.messages import (
     Message,
     TaskName,
 )
-from sage.kernel.checkpoint.options import FaultTolerance
 from sage.kernel.checkpoint.steps import reached
+from sage.kernel.checkpoint.stored_checkpoint import StoredCheckpoint
 from sage.kernel.errors import CheckpointError, FencedError
+from sage.kernel.fault_tolerance import FaultTolerance
 from sage.kernel.metrics.checkpoints import CheckpointMetrics
 
 __all__ = ["Coordinator", "Ledger"]
@@ -50,6 +51,9 @@ class Ledger(Protocol):
     def complete(self, pending: Pending, finished: Mapping[TaskName, Finished]) -> Completed:
         """Write what finished tasks have said, then the manifest."""
 
+    def copy(self, stored: StoredCheckpoint, path: str | None) -> str:
+        """Copy a checkpoint to where it is kept, and return where that is; on any thread."""
+
     def abandon(self, checkpoint: int) -> None:
         """A checkpoint will not be completed."""
 
@@ -62,11 +66,11 @@ class Completed:
     """A checkpoint that counts.
 
     Attributes:
-        path: Where it is.
+        stored: What it is, and where.
         size_bytes: All its files together, those of earlier checkpoints not counted.
     """
 
-    path: str
+    stored: StoredCheckpoint
     size_bytes: int
 
 
@@ -80,7 +84,7 @@ class Pending:
     path: str | None = None
     stops: bool = False
     acknowledged: dict[TaskName, Acknowledged] = field(default_factory=dict)
-    done: Callable[[Completed | BaseException], None] | None = None
+    done: Callable[[str | BaseException], None] | None = None
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,7 @@ class _Wanted:
     kind: Kind
     path: str | None = None
     stops: bool = False
-    done: Callable[[Completed | BaseException], None] | None = None
+    done: Callable[[str | BaseException], None] | None = None
 
 
 class _Closed:
@@ -181,9 +185,9 @@ class Coordinator:
             self._thread.join()
 
     def _asked(self, wanted: _Wanted, timeout_s: float | None) -> str:
-        answered, answers = threading.Event(), list[Completed | BaseException]()
+        answered, answers = threading.Event(), list[str | BaseException]()
 
-        def done(answer: Completed | BaseException) -> None:
+        def done(answer: str | BaseException) -> None:
             answers.append(answer)
             answered.set()
 
@@ -194,7 +198,7 @@ class Coordinator:
             raise CheckpointError(f"the {wanted.kind} is not complete after {timeout_s} s")
         if isinstance(answers[0], BaseException):
             raise answers[0]
-        return answers[0].path
+        return answers[0]
 
     # On the coordinator's thread.
 
@@ -265,7 +269,7 @@ class Coordinator:
             return
         if now >= self._beat_s + self._options.lease_s / 3:
             self._beat_s = now
-            self._ledger.heartbeat()
+            self._give_sign_of_life()
         pending = self._pending
         if pending is not None:
             if self._is_whole(pending):
@@ -278,6 +282,15 @@ class Coordinator:
         self._look_for_stop()
         if self._pending is None and not self._ended.is_set():
             self._look_for_next(now)
+
+    def _give_sign_of_life(self) -> None:
+        """A disk that does not take it will refuse checkpoints too, and they are counted."""
+        try:
+            self._ledger.heartbeat()
+        except FencedError:
+            raise
+        except CheckpointError as error:
+            _logger.warning("no sign of life could be given: %s", error)
 
     def _is_whole(self, pending: Pending) -> bool:
         return self._tasks <= pending.acknowledged.keys() | self._finished.keys()
@@ -328,11 +341,33 @@ class Coordinator:
         )
         if pending.stops:
             self._stops_at = pending.checkpoint
-        if pending.done is not None:
-            pending.done(completed)
+        self._answer(pending, completed.stored)
         self._complete(pending.checkpoint)
         if pending.kind == "final":
             self._ended.set()
+
+    def _answer(self, pending: Pending, stored: StoredCheckpoint) -> None:
+        """Tell who asked where it is; a savepoint is copied while the job goes on."""
+        if pending.done is None:
+            return
+        if pending.kind != "savepoint":
+            pending.done(stored.path)
+            return
+        copying = threading.Thread(
+            target=self._copy, args=(pending.done, stored, pending.path), name="sage-savepoint"
+        )
+        copying.start()
+
+    def _copy(
+        self,
+        done: Callable[[str | BaseException], None],
+        stored: StoredCheckpoint,
+        path: str | None,
+    ) -> None:
+        try:
+            done(self._ledger.copy(stored, path))
+        except Exception as error:  # for who asked; the job goes on
+            done(error)
 
     def _look_for_stop(self) -> None:
         """End the run when every task has committed what the stopping checkpoint covers."""

@@ -68,6 +68,7 @@ class StoredLedger:
         self._operators = tuple(operators)
         self._tasks = tasks
         self._folders: dict[int, str] = {}
+        self._copying = 0  # while a checkpoint is copied, none is deleted
 
     @property
     def highest_begun(self) -> int:
@@ -77,10 +78,11 @@ class StoredLedger:
     def begin(self, checkpoint: int) -> str:
         """Make room for a checkpoint, note that it was begun, and return where it is."""
         self._owner.check()
-        self._owner.heartbeat(highest_begun=checkpoint)
-        # The sinks have committed the one before.
-        self.oldest_kept = self._storage.retire(self._owner.lineage)
-        reached("checkpoint.retired")
+        # Behind its barrier sinks begin the next epoch, whether or not that is ever asked for.
+        self._owner.heartbeat(highest_begun=checkpoint + 1)
+        if not self._copying:  # the sinks have committed the one before
+            self.oldest_kept = self._storage.retire(self._owner.lineage)
+            reached("checkpoint.retired")
         folder = self._folders[checkpoint] = self._storage.begin(checkpoint, self._owner.epoch)
         return folder
 
@@ -102,11 +104,17 @@ class StoredLedger:
         reached("manifest.before")
         self._storage.complete(manifest, self._owner.check)
         reached("manifest.after")
-        if pending.kind == "savepoint":
-            name = f"sp-{pending.checkpoint:08d}-e{self._owner.epoch:04d}"
-            path = pending.path or f"{self._storage.path}/savepoints/{name}"
-            folder = StoredCheckpoint(folder, manifest).copy_to(self._storage.files, path).path
-        return Completed(folder, manifest.own_bytes)
+        return Completed(StoredCheckpoint(folder, manifest), manifest.own_bytes)
+
+    def copy(self, stored: StoredCheckpoint, path: str | None) -> str:
+        """Copy a checkpoint to where it is kept, and return where that is; on any thread."""
+        name = f"sp-{stored.manifest.checkpoint:08d}-e{self._owner.epoch:04d}"
+        there = path or f"{self._storage.path}/savepoints/{name}"
+        self._copying += 1
+        try:
+            return stored.copy_to(self._storage.files, there).path
+        finally:
+            self._copying -= 1
 
     def _entry(
         self,

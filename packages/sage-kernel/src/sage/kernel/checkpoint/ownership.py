@@ -199,7 +199,9 @@ def _first_record(
         machine=this_machine(),
         started_at=time.time(),
         is_locked=lock is not None,
-        highest_begun=max(before.highest_begun if before is not None else 0, highest_begun),
+        # One higher than before, so that a run that stalls right behind this cannot undo what the
+        # run does that takes over from it.
+        highest_begun=max(before.highest_begun + 1 if before is not None else 0, highest_begun),
         lineage=before.lineage if before is not None else Lineage(),
         heartbeat_at=time.time(),
         heartbeat_s=time.monotonic(),

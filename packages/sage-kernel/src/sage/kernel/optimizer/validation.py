@@ -18,7 +18,7 @@ from sage.kernel.operators.map_batches import MapBatchesOperator
 from sage.kernel.operators.source import SourceOperator
 
 if TYPE_CHECKING:
-    from sage.kernel.checkpoint.options import FaultTolerance
+    from sage.kernel.fault_tolerance import FaultTolerance
 
 __all__ = ["validate", "validate_for_checkpoints"]
 

@@ -254,22 +254,21 @@ class RecoveringRun:
         if stored is None and self._options.restore_from is not None and not fresh:
             stored = load(self._options.restore_from)
             files, _ = filesystem_of(self._options.restore_from)
-        number = stored.manifest.checkpoint if stored is not None else 0
-        is_own = stored is not None and stored.path.startswith(f"{self._storage.path}/")
-        if number > self._owner.highest_begun:
-            self._owner.heartbeat(highest_begun=number)
-        self._owner.continue_from(number if is_own or stored is None else 0)
-        self._storage.remove_leftovers(self._owner.epoch)
-        restoration = Restoration(
-            files, stored, self._owner.highest_begun, self._count, starts_over=fresh
-        )
+            number, own = stored.manifest.checkpoint, 0
+        else:
+            number = own = stored.manifest.checkpoint if stored is not None else 0
+        begun = max(self._owner.highest_begun, number)
+        restoration = Restoration(files, stored, begun, self._count, starts_over=fresh)
         restoration.check_fit(self.graph, allow_dropped_state=self._options.allow_dropped_state)
-        journals = self._journals(number if is_own else 0)
+        self._owner.continue_from(own)
+        # Sinks begin an epoch at once; whoever takes over must know its number.
+        self._owner.heartbeat(highest_begun=begun + 1)
+        self._storage.remove_leftovers(self._owner.epoch)
+        journals = self._journals(own)
         if fresh:
             journals.clear()
         self._count += 1
-        ledger = self._ledger(restoration.checkpoint)
-        return self._attempt(Beginning(self._options, restoration, ledger, journals))
+        return self._attempt(Beginning(self._options, restoration, self._ledger(), journals))
 
     def _say_where(self, stored: StoredCheckpoint) -> None:
         """Tell where the job goes on; on the error stream, where the output is not."""
@@ -311,11 +310,11 @@ class RecoveringRun:
             self._say_where(found.checkpoint)
         return found.checkpoint
 
-    def _ledger(self, restored: int) -> StoredLedger:
+    def _ledger(self) -> StoredLedger:
         assert self._storage is not None
         assert self._owner is not None
         operators = [
-            OperatorEntry(t.uid, t.name, t.operator.kind, t.parallelism)
+            OperatorEntry(t.uid, t.name, t.operator.state_kind, t.parallelism)
             for vertex in self.graph.vertices
             for t in vertex.transformations
         ]

@@ -11,7 +11,7 @@ from sage.common.errors import ConfigError, Problem
 from sage.common.suggestions import did_you_mean
 
 if TYPE_CHECKING:
-    from sage.kernel.checkpoint.restart import RestartStrategy
+    from sage.kernel.restart import RestartStrategy
 
 __all__ = ["FaultTolerance"]
 
@@ -88,7 +88,7 @@ class FaultTolerance:
             if values.get(name) is not None and (wrong := check(values[name])):
                 problems.append(Problem(f"{path}.{name}", f"{wrong}, got {values[name]!r}"))
         if values.get("restart") is not None:
-            from sage.kernel.checkpoint.restart import RestartStrategy
+            from sage.kernel.restart import RestartStrategy
 
             try:
                 values["restart"] = RestartStrategy.of(values["restart"], f"{path}.restart")

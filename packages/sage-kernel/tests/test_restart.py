@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sage.common.errors import ConfigError
-from sage.kernel.checkpoint.restart import (
+from sage.kernel.restart import (
     ExponentialRestart,
     FailureRateRestart,
     FixedRestart,
