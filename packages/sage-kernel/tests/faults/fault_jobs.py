@@ -72,10 +72,18 @@ class Bench:
     pause_s: float = 0.0
     records: int = RECORDS
 
-    def source(self, records: Iterable[Any] | None = None, name: str = "source") -> DataStream[Any]:
+    def source(
+        self,
+        records: Iterable[Any] | None = None,
+        name: str = "source",
+        pause_s: float | None = None,
+    ) -> DataStream[Any]:
+        """Give records at such a pace that all sources of a job take the same time."""
         given = list(range(self.records) if records is None else records)
+        if pause_s is None:
+            pause_s = self.pause_s * self.records / len(given)
         source = self.env.from_collection(given, name=name, parallelism=1)
-        return source.map(Pause, self.pause_s, name=f"pause {name}", parallelism=1)
+        return source.map(Pause, pause_s, name=f"pause {name}", parallelism=1)
 
     def events(self, name: str = "source", step: int = 1) -> DataStream[Any]:
         """Give (key, time, number): out of order by up to 3 s, every tenth much too late."""
@@ -215,7 +223,7 @@ def union(on: Bench) -> None:
 
 def early_end(on: Bench) -> None:
     """One of the sources has ended long before the first fault."""
-    long, short = on.source(name="long"), on.source(range(20), "short")
+    long, short = on.source(name="long"), on.source(range(20), "short", 0.0)
     on.commit(long.union(short).key_by(_modulo).count(parallelism=on.parallelism))
 
 

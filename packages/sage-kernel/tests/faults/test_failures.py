@@ -28,7 +28,7 @@ def _restarted(steps: tuple[str, ...], nth: int) -> list[Trial]:
     return [
         Trial(
             JOBS[at % len(JOBS)],
-            (Fault.of(raise_at=(step, nth)),),
+            (Fault.of(raise_at=(step, nth + 2 * step.startswith("storage.owner"))),),
             1 + at % 3,
             options=(RESTART,),
         )

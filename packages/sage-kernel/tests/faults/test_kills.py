@@ -52,7 +52,7 @@ _DEAL = _dealt()
 
 def _killed_at(step: str) -> Trial:
     job, parallelism = next(_DEAL)
-    return Trial(job, (Fault(kill_at=(step, random.Random(step).randint(2, 6))),), parallelism)
+    return Trial(job, (Fault(kill_at=(step, random.Random(step).randint(2, 4))),), parallelism)
 
 
 @_shown([_killed_at(step) for step in IN_A_CHECKPOINT])

@@ -29,6 +29,8 @@ def _rescaled(job: str, before: int, after: int, again: int) -> Trial:
             ("several_sinks", 3, 1, 2),
             ("tumbling", 2, 3, 1),
             ("sessions", 3, 2, 3),
+            ("sessions", 2, 3, 2),
+            ("sliding", 3, 2, 1),
             ("interval_join", 1, 3, 2),
             ("join", 3, 2, 3),
             ("unordered_calls", 2, 3, 1),

@@ -9,9 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sage.kernel.checkpoint.barrier import Barrier
 from sage.kernel.errors import KeyRefusedError
 from sage.kernel.graph.transformation import Partitioning
-from sage.kernel.runtime.channel import Batch, Channel, EndOfInput, Mailbox
+from sage.kernel.runtime.channel import Batch, Channel, EndOfInput, Mailbox, WatermarkMark
 from sage.kernel.runtime.output import Columns, OutputEdge
 from sage.kernel.state.key_group import key_group, subtask_of_group
 
@@ -118,3 +119,25 @@ def test_only_complete_rows_are_taken() -> None:
     columns.riders[0].append("c")
     assert columns.take() == Batch([3], (["c"],))
     assert columns.take() == Batch([], ([],))
+
+
+def test_a_barrier_comes_behind_the_newest_time_on_every_channel() -> None:
+    """Also on those that no record went to: all receivers are at one time when they cut."""
+    mailboxes = [Mailbox(), Mailbox(), Mailbox()]
+    edge = OutputEdge(
+        Partitioning.HASH,
+        [Channel(mailbox, 0, 8, ("up", "down")) for mailbox in mailboxes],
+        layout=("key", "time", "watermark"),
+        batch_size=4,
+        refuse=lambda *_: None,
+    )
+    edge.columns.append_row(("value", "key", 7.0, 7.0))
+    edge.watermark = 7.0
+    edge.cut(Barrier(1))
+    for mailbox in mailboxes:
+        items = []
+        while (got := mailbox.get(0)) is not None:
+            items.append(got[1])
+        assert items[-1] == Barrier(1)
+        marks = [item.watermark for item in items if isinstance(item, WatermarkMark)]
+        assert marks[-1:] == [7.0]

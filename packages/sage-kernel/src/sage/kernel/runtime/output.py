@@ -175,8 +175,14 @@ class OutputEdge:
                     channel.mark(self.watermark, idle=self.idle)
 
     def cut(self, barrier: Barrier) -> None:
-        """Send what is left, and a barrier behind it."""
+        """Send what is left, say how far event time has come, and send a barrier behind it.
+
+        So all subtasks that receive it are at one time when they cut: which windows have fired is
+        then known by the time alone, also when their keys are divided anew.
+        """
         self.flush()
+        if self.carries_time:
+            self.mark()
         with self._lock:  # behind what the linger thread has taken
             for channel in self.channels:
                 channel.cut(barrier)
