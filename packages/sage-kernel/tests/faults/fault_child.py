@@ -94,7 +94,9 @@ def _run(spec: Spec, seen: _Steps) -> dict[str, Any]:
         job.savepoint(spec.savepoint)
         os.kill(os.getpid(), signal.SIGKILL)
     result = env.execute()
-    check_conservation(result.metrics, env.graph())
+    # How often a broadcast sent each record depends on the parallelism that it had then.
+    graph = env.graph() if spec.job != "broadcast" else None
+    check_conservation(result.metrics, graph)
     return {
         "status": result.status,
         "counts": counts_of(result.metrics),

@@ -88,21 +88,27 @@ def test_nothing_is_lost_where_records_may_come_twice(trial: Trial, tmp_path: Pa
     assert not Counter(oracle(trial.job)[0]) - Counter(committed(tmp_path / "out"))
 
 
+def _drawn_fault(draw: random.Random) -> Fault:
+    rescaled = (("parallelism", draw.choice([1, 2, 3])),) if draw.random() < 0.3 else ()
+    kind = draw.random()
+    if kind < 0.5:
+        return Fault(kill_after_s=draw.uniform(0.02, 0.5), change=rescaled)
+    at = (draw.choice((*IN_A_CHECKPOINT, *AT_THE_START, "record")), draw.randint(1, 12))
+    if kind < 0.85 or at[0] in AT_THE_START:
+        return Fault(kill_at=at, change=rescaled)
+    restart = {"restart": {"strategy": "fixed", "delay_s": 0.01}}
+    return Fault.of(raise_at=at, options=restart, **dict(rescaled))
+
+
 def drawn(seed: int) -> Trial:
-    """Draw a job, how it runs, and when it is killed: up to three times in a row."""
+    """Draw a job, how it runs, and what happens to it: up to three times in a row."""
     draw = random.Random(seed)
     engine = {
         "batch_size": draw.choice([1, 3, 64, 1024]),
         "channel_batches": draw.choice([1, 2, 8]),
         "state_backend": draw.choice(["heap", "heap", "disk"]),
     }
-    faults = []
-    for _ in range(draw.choice([1, 2, 2, 3])):
-        if draw.random() < 0.6:
-            faults.append(Fault(kill_after_s=draw.uniform(0.02, 0.5)))
-        else:
-            step = draw.choice((*IN_A_CHECKPOINT, *AT_THE_START))
-            faults.append(Fault(kill_at=(step, draw.randint(1, 12))))
+    faults = [_drawn_fault(draw) for _ in range(draw.choice([1, 2, 2, 3]))]
     return Trial(
         draw.choice(sorted(JOBS)),
         tuple(faults),

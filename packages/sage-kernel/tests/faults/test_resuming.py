@@ -40,6 +40,7 @@ def _rescaled(job: str, before: int, after: int, again: int) -> Trial:
             ("early_end", 3, 2, 1),
             ("stateless", 1, 3, 2),
             ("gather", 3, 2, 1),
+            ("flushed_by_timers", 3, 2, 3),
         )
     ],
     ids=str,

@@ -202,7 +202,11 @@ class LiveKeyedProcess(LiveEventTimeOperator):
         times = state.whole("time")
         if self.keyed is not None and times:
             # Of several subtasks the latest: what a timer touches stays too long, not too short.
-            self.keyed.timestamp_s, self.keyed.watermark_s = map(max, zip(*times, strict=True))
+            timestamps, watermarks = zip(*times, strict=True)
+            self.keyed.timestamp_s, self.keyed.watermark_s = (
+                _latest(timestamps),
+                _latest(watermarks),
+            )
 
     def _fire(
         self,
@@ -273,3 +277,8 @@ class KeyedProcessOperator(EventTimeOperator):
         add = loop.bind(live.add, "f")
         never = loop.bind(START_OF_TIME, "w")
         loop.line(f"{add}({loop.input_index}, {loop.key}, {loop.value}, None, {never})")
+
+
+def _latest(times: Iterable[float | None]) -> float | None:
+    """Return the latest of what is known; a subtask that had no record knows nothing."""
+    return max((time for time in times if time is not None), default=None)
