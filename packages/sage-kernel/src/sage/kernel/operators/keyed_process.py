@@ -277,8 +277,3 @@ class KeyedProcessOperator(EventTimeOperator):
         add = loop.bind(live.add, "f")
         never = loop.bind(START_OF_TIME, "w")
         loop.line(f"{add}({loop.input_index}, {loop.key}, {loop.value}, None, {never})")
-
-
-def _latest(times: Iterable[float | None]) -> float | None:
-    """Return the latest of what is known; a subtask that had no record knows nothing."""
-    return max((time for time in times if time is not None), default=None)
