@@ -203,10 +203,9 @@ class LiveKeyedProcess(LiveEventTimeOperator):
         if self.keyed is not None and times:
             # Of several subtasks the latest: what a timer touches stays too long, not too short.
             timestamps, watermarks = zip(*times, strict=True)
-            self.keyed.timestamp_s, self.keyed.watermark_s = (
-                _latest(timestamps),
-                _latest(watermarks),
-            )
+            known = [time for time in timestamps if time is not None]
+            self.keyed.timestamp_s = max(known, default=None)
+            self.keyed.watermark_s = max(watermarks)
 
     def _fire(
         self,
