@@ -203,8 +203,8 @@ class LiveKeyedProcess(LiveEventTimeOperator):
         if self.keyed is not None and times:
             # Of several subtasks the latest: what a timer touches stays too long, not too short.
             timestamps, watermarks = zip(*times, strict=True)
-            known = [time for time in timestamps if time is not None]
-            self.keyed.timestamp_s = max(known, default=None)
+            if known := [time for time in timestamps if time is not None]:
+                self.keyed.timestamp_s = max(known)
             self.keyed.watermark_s = max(watermarks)
 
     def _fire(
