@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from sage.kernel.checkpoint.barrier import Barrier
 from sage.kernel.runtime.channel import (
     Batch,
     Channel,
@@ -14,6 +15,7 @@ from sage.kernel.runtime.channel import (
     LoopTracker,
     Mailbox,
     Wake,
+    WatermarkMark,
 )
 
 NAMES = ("up", "down")
@@ -82,6 +84,20 @@ def test_the_end_needs_no_credit_and_comes_last() -> None:
     assert mailbox.get(0) == (channel, Batch([1]))
     assert mailbox.get(0) == (channel, EndOfInput())
     assert mailbox.empty
+
+
+def test_time_behind_a_barrier_is_told_behind_it() -> None:
+    """A mark is renewed in place, but not across a barrier: the cut would be ahead of its sender,
+    and what comes again after a recovery would be late."""
+    mailbox = Mailbox()
+    channel = Channel(mailbox, 0, 1, NAMES)
+    channel.mark(1.0, idle=False)
+    channel.mark(2.0, idle=False)
+    channel.cut(Barrier(1))
+    channel.mark(3.0, idle=False)
+    told = [got[1] for got in iter(lambda: mailbox.get(0), None)]
+    times = [each.watermark if isinstance(each, WatermarkMark) else each for each in told]
+    assert times == [2.0, Barrier(1), 3.0]
 
 
 def test_a_batch_is_cut_with_its_riders() -> None:

@@ -65,7 +65,7 @@ class Batch(NamedTuple):
 class WatermarkMark:
     """How far the sender's event time has come, behind the batches that it sent before.
 
-    While the receiver has not taken it and no batch was sent since, the sender renews it in place,
+    While the receiver has not taken it and nothing was sent since, the sender renews it in place,
     so that a slow receiver's mailbox does not fill up. The sender writes first and then looks
     whether it was taken, the receiver says so first and then reads: nothing is missed.
 
@@ -280,6 +280,7 @@ class Channel:
 
     def cut(self, barrier: Barrier) -> None:
         """Pass a barrier on, behind the batches that were sent before; needs no credit."""
+        self._mark = None  # what is said of time from now on must not overtake the barrier
         self.mailbox.put(self, barrier)
 
     def readmit(self, batch: Batch) -> None:
