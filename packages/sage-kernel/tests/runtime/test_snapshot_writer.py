@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pytest
 
 from sage.kernel.checkpoint.barrier import Barrier
 from sage.kernel.checkpoint.messages import Acknowledged, Declined, Finished, Message
@@ -47,8 +51,16 @@ class Written:
     def snapshot(self, checkpoint: int, pairs: int, *, value: object = 1) -> Message:
         """Submit what an operator with that many (changed) pairs says; return the answer."""
         changes = not self.writer.wants_full(TASK)
+        return self.submit(checkpoint, [("counts", pairs, changes)], value=value)
+
+    def submit(
+        self, checkpoint: int, pieces: Sequence[tuple[str, int, bool]], *, value: object = 1
+    ) -> Message:
+        """Submit pieces of state: their names, how many pairs, and whether they are changes."""
         state = OperatorState(StateCodec("count"))
-        state.put_lazily("counts", [Chunk(range(pairs), [value] * pairs)], changes=changes)
+        for name, pairs, changes in pieces:
+            chunks = [Chunk(range(pairs), [value] * pairs)] if pairs else []
+            state.put_lazily(name, chunks, changes=changes)
         barrier = Barrier(checkpoint, f"chk-{checkpoint}")
         self.writer.submit(self.report, TaskSnapshot(TASK, "t", barrier, [("uid", state)]))
         assert self._arrived.acquire(timeout=20)
@@ -71,6 +83,55 @@ def test_changes_rest_on_the_files_before_them_until_they_outgrow_them() -> None
     assert bases(written.snapshot(4, 100)) == []
     assert bases(written.snapshot(5, 1)) == ["chk-4/t"]
     written.writer.close()
+
+
+def test_a_chain_has_only_so_many_files() -> None:
+    """Changes may be tiny for ever; a recovery must not have to read a file for each of them."""
+    written = Written()
+    longest = max(len(bases(written.snapshot(n, 1000 if n == 1 else 1))) for n in range(1, 100))
+    assert 8 < longest <= 64
+    written.writer.close()
+
+
+def test_changes_do_not_rest_on_what_was_gone_in_between() -> None:
+    """What is taken whole and is empty is forgotten, not brought back by the next changes."""
+    written = Written()
+    written.submit(1, [("kept", 9, False), ("emptied", 9, False)])
+    written.submit(2, [("kept", 9, False), ("emptied", 0, False)])
+    third = written.submit(3, [("kept", 1, True), ("emptied", 1, True)])
+    assert bases(third) == ["chk-2/t"]
+    written.writer.close()
+
+
+def test_there_is_one_thread_however_many_tasks_begin_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two would tell the end of a task before its snapshot, and one of them would never end."""
+    started: list[threading.Thread] = []
+    together = threading.Barrier(2)
+
+    class SlowlyMade(threading.Thread):
+        def __init__(self, **given: Any) -> None:
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait(0.2)  # as long as nobody else is here
+            super().__init__(**given)
+            started.append(self)
+
+    written = Written()
+    tasks = [
+        threading.Thread(
+            target=written.writer.submit_finished, args=(written.report, Finished((n, 0), ()))
+        )
+        for n in range(2)
+    ]
+    monkeypatch.setattr(threading, "Thread", SlowlyMade)
+    for task in tasks:
+        task.start()
+    for task in tasks:
+        task.join()
+    assert len(started) == 1
+    written.writer.close()
+    assert len(written.messages) == 2
 
 
 def test_nothing_rests_on_a_file_that_could_not_be_written() -> None:

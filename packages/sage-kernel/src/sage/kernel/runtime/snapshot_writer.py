@@ -1,9 +1,10 @@
 """Encodes snapshots and writes them, on a thread of its own, while the tasks go on.
 
 Keyed state may come as what changed since the snapshot before. The writer knows which files such
-changes rest on, and asks for everything when they have grown larger than what they change, so that
-a recovery never reads more than about twice the state. Invariant: an acknowledged file and those
-that it rests on are whole; when one could not be written, the next snapshot is a full one.
+changes rest on, and asks for everything when they have grown larger than what they change, or lie
+in too many files, so that a recovery never reads more than about twice the state. Invariant: an
+acknowledged file and those that it rests on are whole; when one could not be written, the next
+snapshot is a full one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ __all__ = ["SnapshotWriter", "TaskSnapshot"]
 
 Write = Callable[[str, str, Iterator[tuple[str, Iterator[Section]]]], WrittenFile]
 Report = Callable[[Message], None]
+
+_MOST_FILES = 64  # that a snapshot rests on; each of them keeps the folder of an old checkpoint
 
 
 @dataclass
@@ -65,14 +68,17 @@ class SnapshotWriter:
         self._broken: set[TaskName] = set()
         self._queue: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
         self._thread: threading.Thread | None = None
+        self._lock = threading.Lock()  # several tasks may be the first to submit something
 
     def wants_full(self, task: TaskName) -> bool:
         """Whether the next snapshot of a task has to be a full one."""
         chains = self._chains.get(task)
         if chains is None or task in self._broken:
             return True
-        changes = sum(chain.change_bytes for chain in chains.values())
-        return changes > sum(chain.base_bytes for chain in chains.values())
+        now = list(chains.values())  # the writer may just be at one that was given up
+        if any(len(chain.files) >= _MOST_FILES for chain in now):
+            return True
+        return sum(chain.change_bytes for chain in now) > sum(chain.base_bytes for chain in now)
 
     def submit(self, report: Report, snapshot: TaskSnapshot) -> None:
         """Write a snapshot and acknowledge it."""
@@ -90,9 +96,11 @@ class SnapshotWriter:
 
     def _put(self, work: Callable[[], None]) -> None:
         self._queue.put(work)
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="sage-snapshots", daemon=True)
-            self._thread.start()
+        with self._lock:
+            if self._thread is None:
+                run = threading.Thread(target=self._run, name="sage-snapshots", daemon=True)
+                self._thread = run
+                run.start()
 
     def _run(self) -> None:
         while (work := self._queue.get()) is not None:
@@ -131,6 +139,8 @@ class SnapshotWriter:
             chain.files.append(file)
         for at in changes - sizes.keys():  # nothing has changed
             bases[at] = tuple(chains[at].files) if at in chains else ()
+        for at in chains.keys() - sizes.keys() - changes:
+            del chains[at]  # there is nothing left of it: nothing may rest on what there was
         if not changes:
             self._broken.discard(snapshot.task)
         return Acknowledged(snapshot.task, snapshot.barrier.checkpoint, file, bases)
