@@ -44,6 +44,10 @@ class _Steps:
         with self._lock:
             self.counts[step] += 1
             at = (step, self.counts[step])
+        if step == "record" and spec.slow_until is not None and at[1] > 100:
+            awaited, nth = spec.slow_until
+            if self.counts[awaited] < nth:
+                time.sleep(0.02)
         if at == spec.kill_at:
             os.kill(os.getpid(), signal.SIGKILL)
         if at == spec.stop_at:

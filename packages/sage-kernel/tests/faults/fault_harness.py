@@ -58,6 +58,7 @@ class Spec:
         ahead_s: By how much the clock is wrong from the start.
         savepoint: Where a savepoint is put at the step ``savepoint_at``, whose maker then dies.
         savepoint_at: The number of the record.
+        slow_until: The step that is to come before the sources end, however slow the disk is.
     """
 
     job: str
@@ -79,13 +80,14 @@ class Spec:
     ahead_s: float = 0.0
     savepoint: str | None = None
     savepoint_at: int = 100
+    slow_until: tuple[str, int] | None = None
 
     @classmethod
     def from_json(cls, text: str) -> Spec:
         """Read what `to_json` gave."""
         values = json.loads(text)
         for name, value in values.items():
-            if name.endswith(("_at", "_from")) and isinstance(value, list):
+            if isinstance(value, list):
                 values[name] = tuple(value)
         return cls(**values)
 
@@ -102,11 +104,13 @@ class Fault:
         kill_at: The step at whose n-th time the process kills itself.
         kill_after_s: The process is killed so long after it began to run.
         change: What else is different in its spec.
+        is_sure: Whether the step is certain to come, if the sources wait for it.
     """
 
     kill_at: tuple[str, int] | None = None
     kill_after_s: float | None = None
     change: tuple[tuple[str, Any], ...] = ()
+    is_sure: bool = True
 
     @classmethod
     def of(cls, **change: Any) -> Fault:
@@ -117,8 +121,9 @@ class Fault:
         """Return a spec with this fault; options are added to those that are there."""
         change = dict(self.change)
         options = {**spec.options, **change.pop("options", {})}
-        kill_at = self.kill_at or spec.kill_at
-        return replace(spec, kill_at=kill_at, options=options, **change)
+        steps = [self.kill_at, *(change.get(name) for name in ("stop_at", "raise_at", "fail_from"))]
+        awaited = next((step for step in steps if step is not None and self.is_sure), None)
+        return replace(spec, kill_at=self.kill_at, slow_until=awaited, options=options, **change)
 
     def __str__(self) -> str:
         said = [

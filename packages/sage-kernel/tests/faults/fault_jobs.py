@@ -221,6 +221,15 @@ def union(on: Bench) -> None:
     on.commit(left.union(right).key_by(_modulo).count(parallelism=on.parallelism))
 
 
+def parallel_sources(on: Bench) -> None:
+    """Each subtask of a source has a part of its records, and takes up parts of others."""
+    p = on.parallelism
+    source = on.env.from_collection(list(range(on.records)), name="source", parallelism=p)
+    left = source.map(Pause, on.pause_s, parallelism=p)
+    right = on.source(range(0, on.records, 2), "right")
+    on.commit(left.union(right, parallelism=p).key_by(_modulo).count(parallelism=p))
+
+
 def early_end(on: Bench) -> None:
     """One of the sources has ended long before the first fault."""
     long, short = on.source(name="long"), on.source(range(20), "short", 0.0)
@@ -593,6 +602,7 @@ JOBS: dict[str, Callable[[Bench], None]] = {
     for job in (
         *(stateless, broadcast, rebalance, side_outputs, several_sinks, dead_letters),
         *(keyed_count, keyed_reduce, keyed_lists, unkeyed_fold, union, early_end, own_state),
+        parallel_sources,
         *(deduplicate, join, gather, keyed_process),
         *(tumbling, sliding, sessions, count_windows, global_windows, main_and_late),
         *(window_join, interval_join, temporal_join, timed_duplicates),

@@ -52,7 +52,7 @@ _DEAL = _dealt()
 
 def _killed_at(step: str) -> Trial:
     job, parallelism = next(_DEAL)
-    return Trial(job, (Fault(kill_at=(step, random.Random(step).randint(2, 4))),), parallelism)
+    return Trial(job, (Fault(kill_at=(step, random.Random(step).randint(2, 6))),), parallelism)
 
 
 @_shown([_killed_at(step) for step in IN_A_CHECKPOINT])
@@ -77,6 +77,22 @@ def test_a_kill_during_a_recovery_is_survived(trial: Trial, outcome: Any) -> Non
 
 @_shown(
     [
+        Trial(job, (Fault(kill_at=(step, 5)),), 2, engine=(("state_backend", "disk"),))
+        for job, step in (
+            ("keyed_process", "task.write.before"),
+            ("flushed_by_timers", "manifest.after"),
+            ("keyed_process", "task.snapshot"),
+        )
+    ]
+)
+def test_a_kill_is_survived_with_state_on_disk(trial: Trial, outcome: Any) -> None:
+    """Its files are temporary; what counts is in the checkpoint."""
+    killed, _ = outcome()
+    assert killed.was_killed, "the step was never reached"
+
+
+@_shown(
+    [
         Trial(job, (Fault(kill_at=("record", 150)),) * 2, 2, options=_AT_LEAST_ONCE)
         for job in ("stateless", "unordered_calls", "batches")
     ]
@@ -95,9 +111,10 @@ def _drawn_fault(draw: random.Random) -> Fault:
         return Fault(kill_after_s=draw.uniform(0.02, 0.5), change=rescaled)
     at = (draw.choice((*IN_A_CHECKPOINT, *AT_THE_START, "record")), draw.randint(1, 12))
     if kind < 0.85 or at[0] in AT_THE_START:
-        return Fault(kill_at=at, change=rescaled)
+        return Fault(kill_at=at, change=rescaled, is_sure=False)
     restart = {"restart": {"strategy": "fixed", "delay_s": 0.01}}
-    return Fault.of(raise_at=at, options=restart, **dict(rescaled))
+    change = (("raise_at", at), ("options", restart), *rescaled)
+    return Fault(change=change, is_sure=False)
 
 
 def drawn(seed: int) -> Trial:

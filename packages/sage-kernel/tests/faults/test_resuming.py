@@ -41,6 +41,8 @@ def _rescaled(job: str, before: int, after: int, again: int) -> Trial:
             ("stateless", 1, 3, 2),
             ("gather", 3, 2, 1),
             ("flushed_by_timers", 3, 2, 3),
+            ("parallel_sources", 1, 3, 2),
+            ("parallel_sources", 3, 2, 1),
         )
     ],
     ids=str,
@@ -137,6 +139,9 @@ def test_a_fresh_start_that_is_killed_goes_on_and_not_back(tmp_path: Path) -> No
 _FRESH = (("options", {"fresh": True}),)
 
 
+_ONLY_ONE = (("options", {"checkpoint_interval": 60}),)  # nothing is committed behind a savepoint
+
+
 @pytest.mark.parametrize("parallelism", [2, 3])
 def test_another_job_goes_on_from_a_savepoint(tmp_path: Path, parallelism: int) -> None:
     """With the same or another parallelism; what the savepoint covers is committed by it."""
@@ -147,6 +152,21 @@ def test_another_job_goes_on_from_a_savepoint(tmp_path: Path, parallelism: int) 
     assert asked.was_killed, asked.log
     from_there = Fault.of(name="new", parallelism=parallelism, options={"restore_from": savepoint})
     ended = run(trial.spec(tmp_path), from_there)
+    assert not compared(tmp_path, trial.job, 240, ended), ended.log
+
+
+def test_a_savepoint_that_a_kill_cut_short_is_none(tmp_path: Path) -> None:
+    """It is refused, and the job that it was taken of has lost nothing."""
+    trial = Trial("keyed_lists", parallelism=2)
+    savepoint = str(tmp_path / "kept")
+    asked = Fault(
+        kill_at=("storage.manifest.write.before", 2), change=(*_ONLY_ONE, ("savepoint", savepoint))
+    )
+    killed = run(trial.spec(tmp_path), asked)
+    assert killed.was_killed, killed.log
+    refused = run(trial.spec(tmp_path), Fault.of(name="new", options={"restore_from": savepoint}))
+    assert refused.said["error"] == "DamagedCheckpointError", refused.log
+    ended = run(trial.spec(tmp_path))
     assert not compared(tmp_path, trial.job, 240, ended), ended.log
 
 
