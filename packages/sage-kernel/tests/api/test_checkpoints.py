@@ -367,7 +367,7 @@ def test_options_are_checked_where_they_enter(tmp_path: Path, options: dict[str,
 def test_a_collection_that_has_changed_is_refused(tmp_path: Path, name: str) -> None:
     """Also when the job had ended: its new records would be ignored in silence."""
     counting(environment(tmp_path), name, [1, 2, 3]).execute()
-    with pytest.raises(JobFailedError, match=r"had 3 records.*has 4 now"):
+    with pytest.raises(StateMismatchError, match=r"had 3 records.*has 4 now"):
         counting(environment(tmp_path), name, [1, 2, 3, 4]).execute()
 
 

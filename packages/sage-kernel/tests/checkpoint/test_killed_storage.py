@@ -63,6 +63,6 @@ def test_a_kill_at_each_step_of_a_start_is_survived(
     again = fake_job(tmp_path)
     assert again.payload(again.start().checkpoint) == b"old"
     assert step > 10
-    assert again.run.highest_begun == 2
+    assert again.run.highest_begun > 2
     owners = sorted(os.listdir(f"{again.storage.path}/owners"))
     assert [name.rpartition(".")[2] for name in owners] == ["json", "lock"], "no leftovers"
