@@ -14,8 +14,8 @@ from sage.common.config import config_schema
 from sage.common.errors import SageError
 from sage.common.registry import registry
 from sage.kernel import Job, KeyedStream, LocalEnvironment
-from sage.kernel.fault_tolerance import FaultTolerance
 from sage.kernel.config import EngineConfig
+from sage.kernel.fault_tolerance import FaultTolerance
 
 REFERENCE = Path(__file__).resolve().parents[1] / "reference"
 RAISING = (

@@ -15,7 +15,7 @@ END = "end"
 
 
 class Head:
-    """A task that does with its inputs what a task does, and remembers what came before each cut."""
+    """Does with its inputs what a task does, and remembers what came before each cut."""
 
     def __init__(self, inputs: int, *, blocks: bool = True) -> None:
         mailbox = Mailbox()
