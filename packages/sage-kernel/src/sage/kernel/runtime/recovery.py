@@ -114,7 +114,6 @@ class RecoveringRun:
         self._storage: CheckpointStorage | None = None
         self._owner: Ownership | None = None
         self._run: CheckpointedRun | None = None
-        self._next: CheckpointedRun | None = None
         self._restarts = options.restart.begin() if options.restart is not None else None
         self._count = 0
         self._before = CheckpointMetrics()
@@ -238,11 +237,14 @@ class RecoveringRun:
         )
         self._owner = self._storage.take_over(options.lease_s)
         try:
-            self._next = self._begin(fresh=options.fresh)
+            self._run = self._begin(fresh=options.fresh)
         except BaseException:
             self._owner.release()
             raise
-        self.state, self.started_at = RunState.RUNNING, time.time()
+        with self._lock:
+            if self.state is RunState.CREATED:
+                self.state = RunState.RUNNING
+        self.started_at = time.time()
 
     def _begin(self, *, fresh: bool = False) -> CheckpointedRun:
         """Make the next attempt."""
@@ -305,7 +307,8 @@ class RecoveringRun:
         assert self._owner is not None
         found = self._storage.newest_valid(self._owner.lineage)
         for passed_over in found.passed_over:
-            _logger.warning("passing over %s: %s", passed_over.path, passed_over.reason)
+            level = logging.WARNING if passed_over.is_damaged else logging.INFO
+            _logger.log(level, "passing over %s: %s", passed_over.path, passed_over.reason)
         if found.checkpoint is not None:
             self._say_where(found.checkpoint)
         return found.checkpoint
@@ -337,10 +340,10 @@ class RecoveringRun:
 
     def _supervise(self, *, inline: bool = False) -> None:
         try:
-            while self._next is not None:
-                self._run, self._next = self._next, None
-                self._run_once(self._run, inline=inline)
-                self._next = self._after(self._run)
+            run = self._run
+            while run is not None:
+                self._run_once(run, inline=inline)
+                run = self._after(run)
         except BaseException as error:
             self._end(RunState.FAILED, error)
             if not isinstance(error, Exception):
@@ -349,9 +352,12 @@ class RecoveringRun:
             self._done.set()
 
     def _run_once(self, run: CheckpointedRun, *, inline: bool) -> None:
-        if self._over.is_set():
+        if self.state is RunState.CANCELLED:
             run.cancel()
-        elif inline:
+            return
+        if self._over.is_set():  # it may have been told to the attempt before
+            run.stop_with_checkpoint()
+        if inline:
             run.run_inline()
         else:
             run.start()
@@ -377,7 +383,7 @@ class RecoveringRun:
                 except Exception as again:
                     error = again  # what the job failed of may not be over yet
                 else:
-                    self._before = self.checkpoints
+                    self._before, self._run = self.checkpoints, following
                     return following
         self._end(state, error)
         return None

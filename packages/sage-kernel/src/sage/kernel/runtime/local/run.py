@@ -108,7 +108,8 @@ class LocalRun:
 
     def start(self) -> None:
         """Start a thread for each task."""
-        self._begin()
+        if not self._begin():
+            return
         for task in self.tasks:
             name = f"sage-{task.vertex.name:.40}-{task.subtask}"
             thread = threading.Thread(target=self._host, args=(task,), name=name, daemon=True)
@@ -120,8 +121,8 @@ class LocalRun:
 
     def run_inline(self) -> None:
         """Run the only task in this thread."""
-        self._begin()
-        self._host(self.tasks[0])
+        if self._begin():
+            self._host(self.tasks[0])
 
     def join(self, timeout_s: float | None = None) -> bool:
         """Wait for the end; say whether it came in time."""
@@ -140,9 +141,14 @@ class LocalRun:
     def cancel(self) -> None:
         """Stop as soon as every user function that is being called has returned."""
         with self._lock:
+            began = self.state is not RunState.CREATED
             if self.state in (RunState.CREATED, RunState.RUNNING):
                 self.state = RunState.CANCELLED
         self._close_tasks()
+        if not began:  # and never will
+            if self._checkpoints is not None:
+                self._checkpoints.close()
+            self._done.set()
 
     @property
     def checkpoints(self) -> CheckpointMetrics | None:
@@ -172,11 +178,16 @@ class LocalRun:
         """Return the counts of every channel."""
         return [edge_metrics_of(channel) for task in self.tasks for channel in task.inputs]
 
-    def _begin(self) -> None:
-        self.state = RunState.RUNNING
+    def _begin(self) -> bool:
+        """Say whether there is something to be done: it may have been cancelled before."""
+        with self._lock:
+            if self.state is not RunState.CREATED:
+                return False
+            self.state = RunState.RUNNING
         self.started_at = time.time()
         if self._checkpoints is not None:
             self._checkpoints.start()
+        return True
 
     def _host(self, task: Task) -> None:
         try:
