@@ -77,7 +77,7 @@ def _worker() -> int:
 
 def _run(spec: Spec, seen: _Steps) -> dict[str, Any]:
     folder = Path(spec.folder)
-    options = {"checkpoint_dir": str(folder), "checkpoint_interval": 0.04} | spec.options
+    options = {"checkpoint_dir": str(folder), "checkpoint_interval": 0.06} | spec.options
     if spec.jump_at is not None or spec.ahead_s:
         true_time = time.time
         time.time = lambda: true_time() + seen.ahead_s

@@ -93,7 +93,7 @@ def test_a_kill_is_survived_with_state_on_disk(trial: Trial, outcome: Any) -> No
 
 @_shown(
     [
-        Trial(job, (Fault(kill_at=("record", 150)),) * 2, 2, options=_AT_LEAST_ONCE)
+        Trial(job, (Fault(kill_at=("record", 150)),), 2, options=_AT_LEAST_ONCE)
         for job in ("stateless", "unordered_calls", "batches")
     ]
 )

@@ -14,41 +14,39 @@ from fault_harness import Child, Fault, Trial, compared, run
 KILLED = ("manifest.after", 5)
 
 
-def _rescaled(job: str, before: int, after: int, again: int) -> Trial:
-    killed = [Fault(kill_at=KILLED, change=(("parallelism", p),)) for p in (before, after)]
-    return Trial(job, tuple(killed), again)
+def _rescaled(job: str, *parallelism: int) -> Trial:
+    *before, last = parallelism
+    killed = [Fault(kill_at=KILLED, change=(("parallelism", each),)) for each in before]
+    return Trial(job, tuple(killed), last)
 
 
 @pytest.mark.parametrize(
     "trial",
     [
-        _rescaled(job, before, after, again)
-        for job, before, after, again in (
-            ("keyed_lists", 1, 3, 2),
-            ("keyed_process", 3, 2, 1),
-            ("several_sinks", 3, 1, 2),
-            ("tumbling", 2, 3, 1),
-            ("sessions", 3, 2, 3),
-            ("sessions", 2, 3, 2),
-            ("sliding", 3, 2, 1),
-            ("interval_join", 1, 3, 2),
-            ("join", 3, 2, 3),
-            ("unordered_calls", 2, 3, 1),
-            ("ordered_calls", 3, 1, 2),
-            ("timed_duplicates", 1, 2, 3),
-            ("loop_of_calls", 1, 2, 3),
-            ("early_end", 3, 2, 1),
-            ("stateless", 1, 3, 2),
-            ("gather", 3, 2, 1),
-            ("flushed_by_timers", 3, 2, 3),
-            ("parallel_sources", 1, 3, 2),
-            ("parallel_sources", 3, 2, 1),
-        )
+        _rescaled("keyed_lists", 1, 3, 2),
+        _rescaled("sessions", 3, 2, 3),
+        _rescaled("parallel_sources", 1, 3, 2),
+        _rescaled("keyed_process", 3, 2),
+        _rescaled("several_sinks", 3, 1),
+        _rescaled("tumbling", 2, 3),
+        _rescaled("sessions", 2, 3),
+        _rescaled("sliding", 3, 2),
+        _rescaled("interval_join", 1, 3),
+        _rescaled("join", 3, 2),
+        _rescaled("unordered_calls", 2, 3),
+        _rescaled("ordered_calls", 3, 1),
+        _rescaled("timed_duplicates", 1, 2),
+        _rescaled("loop_of_calls", 2, 3),
+        _rescaled("early_end", 3, 2),
+        _rescaled("gather", 3, 2),
+        _rescaled("flushed_by_timers", 3, 2),
+        _rescaled("parallel_sources", 3, 2),
+        _rescaled("in_processes", 1, 2),
     ],
     ids=str,
 )
 def test_a_job_goes_on_with_another_parallelism(trial: Trial, outcome: Any) -> None:
-    """Killed twice, and each time another number of subtasks takes over."""
+    """Killed, and each time another number of subtasks takes over."""
     outcome()
 
 
