@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,6 +15,7 @@ from sage.kernel.checkpoint.operator_state import (
     RestoredState,
     chunks_of,
 )
+from sage.kernel.errors import StateMismatchError
 from sage.kernel.state.codec import StateCodec
 
 PLAIN = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
@@ -63,3 +65,15 @@ def test_large_state_is_encoded_piece_by_piece() -> None:
     assert sizes == [CHUNK, CHUNK, 5] * 2
     restored = RestoredState(StateCodec(), parts=[sections])
     assert list(restored.keyed("lazy")) == list(restored.keyed("now")) == pairs
+
+
+def test_what_nobody_asks_for_is_refused_by_its_name() -> None:
+    """State is never forgotten silently; what the engine puts in for itself is its own affair."""
+    state = OperatorState(StateCodec())
+    state.put_whole("#counts", {"received": 1})
+    state.put_keyed("windows", ["a"], [1])
+    restored = RestoredState.of(state)
+    with pytest.raises(StateMismatchError, match=r"operator 'fold' has state .* 'windows'"):
+        restored.refuse_leftovers("fold")
+    assert list(restored.keyed("windows")) == [("a", 1)]
+    restored.refuse_leftovers("fold")

@@ -594,8 +594,14 @@ def prepared_calls(on: Bench) -> None:
     on.commit(calls.key_by(lambda pair: pair[0] % KEYS).count(parallelism=on.parallelism))
 
 
+def without_state(on: Bench) -> None:
+    """In place of `own_state`, a function that remembers nothing."""
+    on.commit(on.source().map(lambda x: x, parallelism=1), parallelism=1)
+
+
 CHANGED: dict[str, Callable[[Bench], None]] = {
-    job.__name__: job for job in (wider_windows, lenient_windows, prepared_calls, lines)
+    job.__name__: job
+    for job in (wider_windows, lenient_windows, prepared_calls, without_state, lines)
 }
 JOBS: dict[str, Callable[[Bench], None]] = {
     job.__name__: job

@@ -66,6 +66,7 @@ def _killed(folder: Path, job: str, **change: Any) -> Trial:
         ("tumbling", "lenient_windows", "'window.count'"),
         ("ordered_calls", "prepared_calls", "'Call'"),
         ("keyed_process", "stateless", "'times source'"),
+        ("own_state", "without_state", "'function 0'"),
     ],
 )
 def test_another_plan_is_refused_by_the_name_of_its_operator(

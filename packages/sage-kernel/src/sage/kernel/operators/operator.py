@@ -144,8 +144,10 @@ class LiveOperator:
             StateMismatchError: if it cannot be spread over another number of subtasks.
         """
         for number, function in enumerate(self.functions):
+            if function.owner is None:
+                continue  # a function that had state is refused then
             own = state.whole(f"function {number}")
-            if not own or function.owner is None:
+            if not own:
                 continue
             if state.is_rescaled:
                 name = self.operator.label
