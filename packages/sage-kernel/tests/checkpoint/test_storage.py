@@ -58,7 +58,8 @@ def test_one_that_is_not_finished_is_passed_over_and_cleared_away(url: str, fake
     again = fake_job(url)
     found = again.start()
     assert again.payload(found.checkpoint) == b"one"
-    ((path, reason),) = found.passed_over
+    ((path, reason, is_damaged),) = found.passed_over
+    assert not is_damaged, "every kill leaves one behind"
     assert path.endswith("chk-00000002-e0001")
     assert "no manifest" in reason
     assert folders(again) == ["chk-00000001-e0001"]
@@ -80,11 +81,14 @@ def test_a_damaged_one_is_passed_over_by_name(
         damage(tmp_path / "job" / f"chk-0000000{number}-e0001" / name, harm)
     found = fake_job(tmp_path).start()
     assert job.payload(found.checkpoint) == b"one"
-    assert [Path(path).name for path, _ in found.passed_over] == [
+    assert [Path(each.path).name for each in found.passed_over] == [
         "chk-00000003-e0001",
         "chk-00000002-e0001",
     ]
-    assert all("damaged" in why or "no manifest" in why for _, why in found.passed_over)
+    has_no_manifest = (name, harm) == (MANIFEST, "delete")
+    for each in found.passed_over:
+        assert each.is_damaged != has_no_manifest
+        assert ("no manifest" if has_no_manifest else "damaged") in each.reason
 
 
 def damage(path: Path, harm: str) -> None:

@@ -32,7 +32,7 @@ _HINTS = {
     errno.EROFS: "it is mounted read-only: choose another checkpoint_dir",
     errno.ENOTDIR: "a part of the path is a file: choose another checkpoint_dir",
     errno.EEXIST: "a file is in the way: choose another checkpoint_dir",
-    errno.ENOENT: "something removed it while the job ran",
+    errno.ENOENT: "a folder of this path is gone: was it removed while the job ran?",
 }
 
 

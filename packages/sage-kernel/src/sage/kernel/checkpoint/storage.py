@@ -27,7 +27,12 @@ from sage.kernel.checkpoint.lineage import Lineage
 from sage.kernel.checkpoint.manifest import Manifest
 from sage.kernel.checkpoint.ownership import Ownership, take
 from sage.kernel.checkpoint.steps import reached
-from sage.kernel.checkpoint.stored_checkpoint import MANIFEST, StoredCheckpoint, read_manifest
+from sage.kernel.checkpoint.stored_checkpoint import (
+    MANIFEST,
+    StoredCheckpoint,
+    has_manifest,
+    read_manifest,
+)
 from sage.kernel.errors import DamagedCheckpointError, NewerFormatError
 
 __all__ = [
@@ -53,10 +58,13 @@ class PassedOver(NamedTuple):
     Attributes:
         path: Its folder.
         reason: Why.
+        is_damaged: Whether something has happened to it. What a kill leaves behind, and what a
+            run wrote that had been taken over, is no damage.
     """
 
     path: str
     reason: str
+    is_damaged: bool = False
 
 
 class Found(NamedTuple):
@@ -192,12 +200,15 @@ class CheckpointStorage:
             if not _includes(lineage, folder):
                 passed_over.append(PassedOver(path, "its run had been taken over by another one"))
                 continue
+            if not has_manifest(self.files, path):
+                passed_over.append(PassedOver(path, "it has no manifest, so it was not finished"))
+                continue
             try:
                 stored = StoredCheckpoint(path, read_manifest(self.files, path))
                 stored.verify(self.files)
             except DamagedCheckpointError as error:
                 self._damaged.add(folder.name)
-                passed_over.append(PassedOver(path, error.message))
+                passed_over.append(PassedOver(path, error.message, is_damaged=True))
             else:
                 return Found(stored, tuple(passed_over))
         return Found(None, tuple(passed_over))

@@ -15,7 +15,7 @@ from sage.kernel.checkpoint.manifest import Manifest
 from sage.kernel.checkpoint.state_file import WrittenFile, verify_state_file
 from sage.kernel.errors import CheckpointError, DamagedCheckpointError
 
-__all__ = ["MANIFEST", "StoredCheckpoint", "load", "read_manifest"]
+__all__ = ["MANIFEST", "StoredCheckpoint", "has_manifest", "load", "read_manifest"]
 
 MANIFEST = "MANIFEST.json"
 
@@ -123,6 +123,12 @@ def load(url: str) -> StoredCheckpoint:
     return stored
 
 
+def has_manifest(files: Filesystem, path: str) -> bool:
+    """Tell whether the checkpoint in a folder was finished, so far as its manifest is there."""
+    with explained("look for the manifest in", path):
+        return files.size(f"{path}/{MANIFEST}") is not None
+
+
 def read_manifest(files: Filesystem, path: str) -> Manifest:
     """Return the manifest in a folder."""
     where = f"{path}/{MANIFEST}"
@@ -132,8 +138,14 @@ def read_manifest(files: Filesystem, path: str) -> Manifest:
                 content = file.read()
         except (FileNotFoundError, NotADirectoryError):
             reason = "it has no manifest: it was not finished, or the file was deleted"
+            if not files.names(path):
+                reason = "there is no such folder, or nothing is in it"
             raise DamagedCheckpointError(
-                f"{path!r} is no complete checkpoint: {reason}", path=path, reason=reason
+                f"{path!r} is no complete checkpoint: {reason}",
+                hint="a checkpoint is a folder with a MANIFEST.json; sage checkpoint list finds "
+                "those below a checkpoint_dir",
+                path=path,
+                reason=reason,
             ) from None
     return Manifest.from_bytes(content, where)
 
