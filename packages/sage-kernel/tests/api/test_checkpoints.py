@@ -357,11 +357,69 @@ def test_a_source_that_cannot_be_read_again_is_refused(tmp_path: Path) -> None:
         assert env.execute().status == "finished"
 
 
-@pytest.mark.parametrize("options", [{"checkpoint_dir": None}, {"retain": 0}, {"chekpoint": 1}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"checkpoint_dir": None},
+        {"checkpoint_interval": None},
+        {"checkpoint_interval": 0},
+        {"retain": 0},
+        {"fresh": None},
+        {"strategy": "chekpoint"},
+        {"journal_dir": "s3://bucket/journal"},
+        {"chekpoint": 1},
+    ],
+)
 def test_options_are_checked_where_they_enter(tmp_path: Path, options: dict[str, Any]) -> None:
     """A wrong or unknown option is an error that names its place."""
     with pytest.raises(ConfigError, match=r"\$\.fault_tolerance"):
         environment(tmp_path, **options)
+
+
+def test_what_is_no_checkpoint_cannot_be_begun_with(tmp_path: Path) -> None:
+    """The error says that nothing is there, and how to find what is."""
+    env = environment(tmp_path, restore_from=tmp_path / "nowhere")
+    env.from_collection([1]).sink(str)
+    with pytest.raises(CheckpointError, match=r"nowhere.*no such folder(.|\n)*checkpoint list"):
+        env.execute()
+
+
+def test_who_asks_for_checkpoints_and_collects_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What ends with the process makes no checkpoints, and does not pretend to."""
+    env = environment(tmp_path)
+    stream = env.from_collection([1, 2])
+    assert stream.collect() == stream.collect() == [1, 2]
+    with env.serve(stream):
+        pass
+    told = [r.getMessage() for r in caplog.records if "makes no checkpoints" in r.getMessage()]
+    assert [each.split()[0] for each in told] == ["collect()", "serve()"]
+    LocalEnvironment().from_collection([1]).collect()
+    assert len(caplog.records) == len(told)
+
+
+class Buffering(SinkFunction[int]):
+    """Writes in batches, as sinks do that speak to a server."""
+
+    def __init__(self) -> None:
+        self.buffer: list[int] = []
+
+    def write(self, record: int) -> None:
+        self.buffer.append(record)
+
+    def flush(self) -> None:
+        self.buffer.clear()
+
+
+def test_what_a_sink_writes_at_a_flush_is_no_state_of_its_own(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """No checkpoint has to remember a buffer that each of them empties."""
+    env = environment(tmp_path)
+    env.from_collection([1, 2, 3]).sink(Buffering)
+    assert env.execute().metrics.checkpoints.completed > 0
+    assert "keeps state" not in caplog.text
 
 
 def test_a_collection_that_has_changed_is_refused(tmp_path: Path, name: str) -> None:

@@ -85,7 +85,9 @@ class FaultTolerance:
                 Problem(f"{path}.checkpoint_dir", "say where checkpoints are to be kept")
             )
         for name, check in _CHECKS.items():
-            if values.get(name) is not None and (wrong := check(values[name])):
+            if name not in values or (values[name] is None and name in _MAY_BE_NONE):
+                continue
+            if wrong := check(values[name]):
                 problems.append(Problem(f"{path}.{name}", f"{wrong}, got {values[name]!r}"))
         if values.get("restart") is not None:
             from sage.kernel.restart import RestartStrategy
@@ -99,6 +101,8 @@ class FaultTolerance:
         for name in ("checkpoint_dir", "restore_from", "journal_dir"):
             if values.get(name) is not None:
                 values[name] = os.fspath(values[name])
+        if values.get("journal_dir") is not None:
+            values["journal_dir"] = os.path.expanduser(values["journal_dir"])
         return cls(**values)
 
 
@@ -120,22 +124,23 @@ def _path(value: Any) -> str | None:
     return None if fits else "expected a path or URL"
 
 
+def _folder_here(value: Any) -> str | None:
+    fits = _path(value) is None and "://" not in os.fspath(value)
+    return None if fits else "expected a folder on this machine"
+
+
 def _one_of(*names: str) -> Callable[[Any], str | None]:
-    def check(value: Any) -> str | None:
-        if value in names:
-            return None
-        told = did_you_mean(value, names) if isinstance(value, str) else ""
-        return f"expected {' or '.join(map(repr, names))}{told}"
+    return lambda value: None if value in names else f"expected {' or '.join(map(repr, names))}"
 
-    return check
 
+_MAY_BE_NONE = ("checkpoint_dir", "restore_from", "journal_dir")  # the first is missed elsewhere
 
 _CHECKS: dict[str, Callable[[Any], str | None]] = {
     "strategy": _one_of("checkpoint"),
     "checkpoint_mode": _one_of("exactly_once", "at_least_once"),
     "checkpoint_dir": _path,
     "restore_from": _path,
-    "journal_dir": _path,
+    "journal_dir": _folder_here,
     "checkpoint_interval": _seconds,
     "checkpoint_timeout": _seconds,
     "lease_s": _seconds,

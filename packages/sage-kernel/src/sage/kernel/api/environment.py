@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
@@ -37,6 +38,8 @@ __all__ = ["Environment"]
 
 T = TypeVar("T")
 
+_logger = logging.getLogger("sage.checkpoint")
+
 
 class Environment(NamedSources):
     """Builds and runs pipelines; use `LocalEnvironment` or `RemoteEnvironment`.
@@ -51,6 +54,7 @@ class Environment(NamedSources):
         self._services: dict[str, ServiceFactory] = {}
         self._job: Job | None = None
         self._measured: JobMetrics | None = None
+        self._warned_of: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -173,7 +177,8 @@ class Environment(NamedSources):
         """Run the pipeline to its end.
 
         A pipeline of a single task runs in the calling thread, where a profiler sees it. The first
-        Ctrl-C lets the sources end and finishes what was read; the second one stops at once.
+        Ctrl-C lets the sources end and finishes what was read, or stops at a checkpoint where the
+        job makes them; the second one stops at once.
 
         Raises:
             GraphError: if the plan cannot run.
@@ -244,6 +249,7 @@ class Environment(NamedSources):
         from sage.kernel.graph.rewriting import served
         from sage.kernel.operators.requests import RequestQueue
 
+        self._warn_of_no_checkpoints("serve()")
         queue = RequestQueue()
         job = self._job_of(
             served(self.graph(), stream.edge(0) if stream is not None else None, queue),
@@ -312,6 +318,16 @@ class Environment(NamedSources):
         self._measured = result.metrics
         return result
 
+    def _warn_of_no_checkpoints(self, verb: str) -> None:
+        """Tell who has asked for checkpoints that this verb makes none, once."""
+        if self.config.fault_tolerance is not None and verb not in self._warned_of:
+            self._warned_of.add(verb)
+            _logger.warning(
+                "%s of %r makes no checkpoints: its records go to this process and end with it; "
+                "a job that survives ends in a sink",
+                verb, self.name,
+            )  # fmt: skip
+
     def _job_of(self, graph: StreamGraph, *, survives: bool = True) -> Job:
         """Return a job; one that gives its records to this process has nothing to survive."""
         config = self.config if survives else replace(self.config, fault_tolerance=None)
@@ -361,6 +377,7 @@ class Environment(NamedSources):
 
         The records are this process's, so no checkpoints are made of it, whatever the config says.
         """
+        self._warn_of_no_checkpoints("collect()")
         records: list[T] = []
         part = self.graph().upstream_of({stream.uid})
         sink = Transformation(

@@ -85,6 +85,11 @@ class Job:
         """Why the job failed, or None."""
         return self._run.error
 
+    @property
+    def makes_checkpoints(self) -> bool:
+        """Whether it survives, by ``config={"fault_tolerance": ...}``."""
+        return self._run.checkpoints is not None
+
     def start(self, *, in_this_thread: bool = False) -> None:
         """Start the job, once; the running verbs of the environment do it.
 

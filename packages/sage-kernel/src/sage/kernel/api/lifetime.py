@@ -55,10 +55,10 @@ def stopping_on_interrupt(job: Job) -> Iterator[None]:
         pressed += 1
         if pressed == 1:
             job.drain()
-            print(
-                "\nstopping: finishing what was read; press Ctrl-C again to stop at once",
-                file=sys.stderr,
-            )
+            how = "finishing what was read"
+            if job.makes_checkpoints:
+                how = "at a checkpoint, where the next run goes on"
+            print(f"\nstopping: {how}; press Ctrl-C again to stop at once", file=sys.stderr)
             return
         job.cancel()
         raise KeyboardInterrupt

@@ -226,7 +226,9 @@ class TaskCheckpoints:
         if asked is not None:
             self._asked = None
             freed = self._alignment.ask(asked)
-        if self._alignment.is_due and self._open_cut is None and self._may_cut():
+        if self._alignment.is_due and self._may_cut():
+            if self._open_cut is not None:  # given up: its barrier may never come round
+                self._close_cut()
             freed += self._cut()
         return freed
 
@@ -283,10 +285,11 @@ class TaskCheckpoints:
         self._writer.submit_finished(self._report, Finished(self.name, tuple(operators)))
         waiting = [t for t in self._transactions.values() if t.prepared]
         while any(t.prepared for t in waiting):
+            if self._completed > self._seen_completed:  # also if the job stops behind it
+                self._commit(at_end=True)
+                continue
             if self._task.closed:
                 raise ChannelClosed
-            if self._completed > self._seen_completed:
-                self._commit(at_end=True)
             self._woken.wait(0.1)
             self._woken.clear()
 
@@ -297,7 +300,6 @@ class TaskCheckpoints:
         task = self._task
         barrier, freed = self._alignment.take()
         self._last_cut = barrier.checkpoint
-        self._warn_of_own_attributes()
         for node in task.nodes:
             if node.live.journal is not None:
                 self._guarded(
@@ -310,12 +312,15 @@ class TaskCheckpoints:
             state = OperatorState(self._codec(node.transformation.uid, node.transformation.name))
             self._guarded(node, "taking its snapshot", partial(self._put, node, state, full))
             operators.append((node.transformation.uid, state))
+        self._warn_of_own_attributes()  # sinks have flushed: what they buffer is no state
         for uid, transactions in self._transactions.items():
             covered[uid] = list(transactions.prepared)
         self._covered[barrier.checkpoint] = covered
         self._open_cut = (barrier, operators)
         self._rounds = self._under_way()
         self._coming_round = {channel for channel in task.inputs if channel.feeds_back}
+        if task.loop is not None:
+            task.loop.open_cut()
         if not self._coming_round:
             self._close_cut()
         for edge in task.chain.edges:
@@ -396,6 +401,8 @@ class TaskCheckpoints:
         (barrier, operators), rounds = self._open_cut, self._rounds
         self._open_cut = self._rounds = None
         self._coming_round = set()
+        if self._task.loop is not None:
+            self._task.loop.close_cut()
         if self._task.inputs:
             inputs = OperatorState(self._codec(self._inputs_uid, self._task.vertex.head.name))
             inputs.put_whole(RECEIVED, self._received_before)
