@@ -69,8 +69,21 @@ class LoopMember:
             return
         if any(channel.enters_loop for channel in held_back):
             return
-        self._holds_open = False
-        self.tracker.let_go()
+        self.leave()
+
+    def leave(self) -> None:
+        """Let nothing more in; a task that had come to its end before says so at once."""
+        if self._holds_open:
+            self._holds_open = False
+            self.tracker.let_go()
+
+    def open_cut(self) -> None:
+        """Keep the loop from ending: a barrier goes round, and every head has to pass it on."""
+        self.tracker.add()
+
+    def close_cut(self) -> None:
+        """The barrier has come round."""
+        self.tracker.remove()
 
     def count_held(self) -> None:
         """Let the loop count what the operators hold; called when everything else was sent on."""

@@ -108,11 +108,11 @@ class Task:
         if host is not None:
             send = functools.partial(self._pass_on, at_once=True)
             self.hosted = HostedHead(host, chain, self.clock, loop, send)
-        self._loop: LoopMember | None = None
+        self.loop: LoopMember | None = None
         if loop is not None and mailbox is not None:
             inside = [n for n in chain.nodes if n.transformation.loop == vertex.head.loop]
             most = 2 * config.channel_batches
-            self._loop = LoopMember(loop, mailbox, inputs, inside, most)
+            self.loop = LoopMember(loop, mailbox, inputs, inside, most)
         self._now = config.clock or system_clock
         # Nobody needs to wait for a time that somebody sets: who sets it wakes the task.
         self._is_driven = isinstance(self._now, DrivenClock)
@@ -178,6 +178,8 @@ class Task:
                 assert isinstance(self.source.live, LiveSource)
                 self.reader = reader_of(self.source.live, self.subtask, self.vertex.parallelism)
             if self.checkpoints is not None and self.checkpoints.is_finished:
+                if self.loop is not None:
+                    self.loop.leave()
                 self._open(opened, self.checkpoints.unsettled)
                 self.checkpoints.restore()
             else:
@@ -202,8 +204,8 @@ class Task:
         if self.hosted is not None:
             self.hosted.host.start()  # with what its function had
         if self.checkpoints is not None:
-            if self._loop is not None:
-                self._loop.count_held()
+            if self.loop is not None:
+                self.loop.count_held()
             self._let_time_go_on()
         if self.source is None:
             self._serve_mailbox()
@@ -314,8 +316,8 @@ class Task:
             if self.checkpoints is not None:
                 self._receive_all(self.checkpoints.look())
             self._admit()
-            if self._loop is not None:
-                self._loop.let_go(channel for channel, _ in self.held_back)
+            if self.loop is not None:
+                self.loop.let_go(channel for channel, _ in self.held_back)
             self._tick()
             self._pass_on(at_once=self.mailbox.empty)
 
@@ -335,8 +337,8 @@ class Task:
             self._waiting_for -= not channel.feeds_back
             if self.watermarks is not None and not channel.feeds_back:
                 self.held_back.append((channel, END_MARK))
-            if self._loop is not None:
-                self._loop.input_ended(channel)
+            if self.loop is not None:
+                self.loop.input_ended(channel)
 
     def _receive_all(self, items: Sequence[tuple[Channel, object]]) -> None:
         for item in items:
@@ -345,7 +347,7 @@ class Task:
     def _all_worked_off(self) -> bool:
         if self.held_back or (self.hosted is not None and not self.hosted.may_end):
             return False
-        return self._loop is None or self._loop.may_end
+        return self.loop is None or self.loop.may_end
 
     def _admit(self) -> None:
         """Work off what has arrived, as far as there is room for it."""
@@ -354,7 +356,7 @@ class Task:
             if isinstance(batch, WatermarkMark):
                 self._take_mark(channel, batch)
                 continue
-            if self._loop is not None and not self._loop.admits(channel):
+            if self.loop is not None and not self.loop.admits(channel):
                 self.held_back.append((channel, batch))
                 continue
             rest = None
@@ -420,15 +422,15 @@ class Task:
         decided = self.hosted.pass_results()
         if decided:
             self._let_time_go_on()
-        if decided and self._loop is not None:
+        if decided and self.loop is not None:
             self._settle()
-            self._loop.tracker.remove(decided)
+            self.loop.tracker.remove(decided)
 
     def _settle(self) -> None:
         """In a loop: send everything on, and let the loop count what operators still hold."""
-        if self._loop is not None:
+        if self.loop is not None:
             self._pass_on(at_once=True)
-            self._loop.count_held()
+            self.loop.count_held()
 
     def _rest(self) -> tuple[Channel | None, object] | None:
         assert self.mailbox is not None
