@@ -47,7 +47,7 @@ class Section(NamedTuple):
     """A piece of an operator's state as bytes.
 
     Attributes:
-        kind: ``"keyed"``, ``"listed"``, ``"whole"``, ``"schemas"`` or ``"entries"``.
+        kind: ``"keyed"``, ``"column"``, ``"listed"``, ``"whole"``, ``"schemas"`` or ``"entries"``.
         name: Its name within the operator.
         payload: The bytes.
     """
@@ -88,6 +88,7 @@ class OperatorState:
         self._keyed: list[tuple[str, Iterable[Chunk], bool]] = []
         self._listed: dict[str, list[Any]] = {}
         self._whole: dict[str, Any] = {}
+        self._columns: dict[str, list[Any]] = {}
         self._schemas: tuple[StateSchema, ...] = ()
         self._entries: Iterable[StateEntry] = ()
         self.changes: set[str] = set()
@@ -108,6 +109,18 @@ class OperatorState:
         self._keyed.append((name, chunks, False))
         if changes:
             self.changes.add(name)
+
+    def put_column(self, name: str, values: list[Any]) -> None:
+        """Add the values of keys that are put in apart, in the same order; read later.
+
+        Keys that are there for good are then written once, and all values in each snapshot: that
+        is less work than to find out which have changed. `RestoredState.paired` joins the two.
+
+        Args:
+            name: Name of the values.
+            values: Values that nothing can change, in a list of their own.
+        """
+        self._columns[name] = values
 
     def put_records(
         self, name: str, keys: Sequence[Any], values: Sequence[Any], records: list[Any]
@@ -146,7 +159,8 @@ class OperatorState:
     @property
     def is_empty(self) -> bool:
         """Whether nothing was put in."""
-        return not (self._keyed or self._listed or self._whole or self._schemas)
+        kinds = (self._keyed, self._columns, self._listed, self._whole, self._schemas)
+        return not any(kinds)
 
     def sections(self) -> Iterator[Section]:
         """Yield everything as bytes; called once, on any thread.
@@ -158,6 +172,9 @@ class OperatorState:
         for name, chunks, detached in self._keyed:
             for chunk in chunks:
                 yield Section("keyed", name, self._packed(chunk.keys, chunk.values, detached))
+        for name, values in self._columns.items():
+            for start in range(0, len(values), CHUNK):
+                yield Section("column", name, codec.encode(values[start : start + CHUNK]))
         for name, items in self._listed.items():
             yield Section("listed", name, self._packed((), items, True))
         for name, value in self._whole.items():
@@ -245,6 +262,19 @@ class RestoredState:
             for key, value in zip(keys, values, strict=True):
                 if self._is_own(key_group(key)):
                     yield key, value
+
+    def paired(self, keys: str, values: str) -> Iterator[tuple[Any, Any]]:
+        """Yield this subtask's pairs of keys and the column of their values.
+
+        Args:
+            keys: Name of the keys, put in as keyed state.
+            values: Name of the column.
+        """
+        known = chain.from_iterable(self._unpacked(s)[0] for s in self._sections("keyed", keys))
+        column = (self.codec.decode(s.payload) for s in self._sections("column", values))
+        for key, value in zip(known, chain.from_iterable(column), strict=True):
+            if not self.is_rescaled or self._is_own(key_group(key)):
+                yield key, value
 
     def listed(self, name: str) -> list[Any]:
         """Return this subtask's share of the items."""

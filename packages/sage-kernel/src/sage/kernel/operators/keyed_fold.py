@@ -13,7 +13,8 @@ keys only grows. What follows from that:
   been read; for that ``touched`` knows which keys came since the last one. It takes the place of
   the state in the question whether a key is known, and so costs a record next to nothing;
 * which keys changed is what ``touched`` says as well. Counts need neither: they are replaced, never
-  changed, so that two snapshots side by side show what is new.
+  changed, and written all of them in the order of their keys, which are written once. That is a
+  third of the work of finding out which ones are new.
 
 Invariant: a value in ``state`` whose key is in ``touched`` is in no snapshot that is still read.
 
@@ -29,8 +30,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
-from itertools import chain, compress, islice, repeat
-from operator import is_not
+from itertools import compress, islice
 from typing import TYPE_CHECKING, Any
 
 from sage.common.core.functions import AggregateFunction
@@ -115,18 +115,28 @@ class _LiveCount(_LiveFold):
 
     def __init__(self, operator: Operator, functions: list[LiveFunction]) -> None:
         super().__init__(operator, functions)
-        self._before: list[Any] = []
+        self._said = 0  # so many keys are in the snapshots before
 
-    def _taken(self, *, full: bool) -> partial[Iterator[Chunk]]:
+    def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
+        """Put all counts, and beside them the keys, or those that are new."""
+        LiveOperator.snapshot(self, state, full=full)
         keys, values = self._pairs()
-        before, self._before = self._before, values
-        is_new = map(is_not, values, chain(before, repeat(MISSING)))
-        return partial(_chunks, keys, values, None if full else is_new)
+        first, self._said = 0 if full else self._said, len(values)
+        state.put_lazily("keys", _without_values(keys, first, len(values)), changes=not full)
+        state.put_column("counts", values)
 
     def restore(self, state: RestoredState) -> None:
         """Take the counts back."""
-        super().restore(state)
-        self._before = list(self.state.values())
+        LiveOperator.restore(self, state)
+        self.state.update(state.paired("keys", "counts"))
+        self._keys = list(self.state)
+
+
+def _without_values(keys: list[Any], first: int, end: int) -> Iterator[Chunk]:
+    """Yield keys from one on to another; further ones may be added meanwhile."""
+    for start in range(first, end, CHUNK):
+        part = keys[start : min(start + CHUNK, end)]
+        yield Chunk(part, [None] * len(part))
 
 
 def _chunks(
