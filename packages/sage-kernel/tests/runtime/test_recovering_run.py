@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sage.common.core.functions import MapFunction
+from sage.common.core.functions import MapFunction, SinkFunction, SourceFunction
 from sage.kernel import LocalEnvironment
 from sage.kernel.api.job import Job
 from sage.kernel.checkpoint import steps
 from sage.kernel.errors import JobCancelledError
+from sage.kernel.runtime.run_state import RunState
 
 PATIENCE_S = 20
 
@@ -88,3 +89,82 @@ def test_stopped_while_it_is_started_again_it_stops_at_a_checkpoint(
     gate.set()
     again.wait(PATIENCE_S)
     assert before + results == [0, 1, 2]
+
+
+class Gated(SourceFunction[int]):
+    """Gives numbers, each when its gate is open; without gates it gives nothing and has no end."""
+
+    def __init__(self, waits: threading.Event, *gates: threading.Event) -> None:
+        self.waits, self.gates, self.next = waits, gates, 0
+
+    def read(self, max_records: int) -> Sequence[int] | None:
+        assert self.waits.wait(PATIENCE_S)
+        if not self.gates:
+            return []
+        if self.next == len(self.gates):
+            return None
+        if not self.gates[self.next].wait(0.01):
+            return []
+        self.next += 1
+        return [self.next]
+
+    def snapshot_position(self) -> int:
+        return self.next
+
+    def seek(self, position: int) -> None:
+        self.next = position
+
+
+class SlowlyCommitting(SinkFunction[int]):
+    """Keeps what was written by epoch; its first commit waits until it may go on."""
+
+    def __init__(self) -> None:
+        self.epochs: list[list[int]] = []
+        self.prepared = [threading.Event(), threading.Event()]
+        self.is_committing, self.may_commit = threading.Event(), threading.Event()
+        self.committed: list[int] = []
+
+    def begin(self, epoch: int) -> None:
+        self.epochs.append([])
+
+    def write(self, record: int) -> None:
+        self.epochs[-1].append(record)
+
+    def prepare(self, epoch: int) -> None:
+        self.prepared[len(self.epochs) - 1].set()
+
+    def commit(self, epoch: int) -> None:
+        self.is_committing.set()
+        assert self.may_commit.wait(PATIENCE_S)
+        self.committed += self.epochs.pop(0)
+
+    def abort(self, epoch: int) -> None:
+        """There is nothing to abort."""
+
+
+def test_a_stop_commits_the_last_words_of_tasks_that_had_ended(tmp_path: Path) -> None:
+    """What the checkpoint covers that stops the job is visible when the job has stopped."""
+    config = {"fault_tolerance": {"checkpoint_dir": tmp_path, "checkpoint_interval": 1000}}
+    env = LocalEnvironment("job", config=config)
+    first, second, ready, other = (threading.Event() for _ in range(4))
+    sink = SlowlyCommitting()
+    ready.set()
+    env.from_source(Gated(ready, first, second)).sink(sink)
+    env.from_source(Gated(other)).for_each(print)
+    job = env.submit()
+    first.set()
+    asking = threading.Thread(target=job.checkpoint, args=(PATIENCE_S,))
+    asking.start()
+    assert sink.prepared[0].wait(PATIENCE_S)
+    second.set()
+    assert sink.prepared[1].wait(PATIENCE_S)  # it has ended, and the checkpoint is not complete
+    other.set()
+    asking.join()
+    assert sink.is_committing.wait(PATIENCE_S)
+    job.drain()
+    run = job._run._run  # type: ignore[attr-defined]
+    while run.state is RunState.RUNNING:
+        assert not job.join(0.01)
+    sink.may_commit.set()
+    job.wait(PATIENCE_S)
+    assert sink.committed == [1, 2]
