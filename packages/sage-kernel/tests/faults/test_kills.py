@@ -104,6 +104,14 @@ def test_nothing_is_lost_where_records_may_come_twice(trial: Trial, tmp_path: Pa
     assert not Counter(oracle(trial.job)[0]) - Counter(committed(tmp_path / "out"))
 
 
+def test_every_step_that_a_run_reaches_is_one_that_it_is_killed_at(tmp_path: Path) -> None:
+    """Whoever names a new step proves that a kill there is survived."""
+    trial = Trial("several_sinks", parallelism=2)
+    run(trial.spec(tmp_path), Fault(kill_at=("manifest.after", 4)))
+    ended = run(trial.spec(tmp_path))
+    assert set(ended.said["steps"]) == {*IN_A_CHECKPOINT, *AT_THE_START, "record"}
+
+
 def _drawn_fault(draw: random.Random) -> Fault:
     rescaled = (("parallelism", draw.choice([1, 2, 3])),) if draw.random() < 0.3 else ()
     kind = draw.random()
