@@ -22,6 +22,22 @@ sink: {use: test_lines, with: {path: "${here}/out.txt"}}
     assert (path.parent / "out.txt").read_text(encoding="utf-8") == "20\n30\n40\n"
 
 
+def test_a_pipeline_file_can_ask_for_checkpoints(pipeline_file, capsys):
+    """It goes on where it was: run again after its end, it does nothing again."""
+    path = pipeline_file(
+        "source: {records: [1, 2]}\n"
+        'sink: {use: test_lines, with: {path: "${here}/out.txt"}, uid: lines}\n'
+        'fault_tolerance: {checkpoint_dir: "${here}/checkpoints"}\n'
+    )
+    env = build_pipeline(load_pipeline(path))
+    assert env.graph()["lines"].name == "test_lines"
+    env.execute()
+    assert (path.parent / "checkpoints").is_dir()
+    again = build_pipeline(load_pipeline(path)).execute()
+    assert again.metrics["test_lines"].received == 2, "as many as before, not twice"
+    assert "has been run to its end" in capsys.readouterr().err
+
+
 def test_records_of_the_file_run(pipeline_file):
     """Records that stand in the file are a source like any other."""
     path = pipeline_file(

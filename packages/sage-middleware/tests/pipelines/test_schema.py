@@ -22,9 +22,10 @@ def test_a_valid_pipeline_satisfies_the_schema(validator):
     text = """
 source: {use: test_numbers, with: {count: 4}}
 steps:
-  - map: {use: test_times, with: {factor: 2}, on_error: skip}
+  - map: {use: test_times, with: {factor: 2}, on_error: skip, uid: twice}
   - filter: test_at_least
 sink: {use: test_lines, with: {path: out.txt}}
+fault_tolerance: {checkpoint_dir: checkpoints, checkpoint_interval: 5}
 """
     assert list(validator.iter_errors(yaml.safe_load(text))) == []
 
@@ -34,6 +35,7 @@ sink: {use: test_lines, with: {path: out.txt}}
     [
         "{source: test_numbers}",
         "{source: nobody, sink: test_lines}",
+        "{source: test_numbers, sink: {use: test_lines, with: {path: x}}, fault_tolerance: {}}",
         "{source: test_numbers, sink: {use: test_lines, with: {pth: x}}}",
         "{source: test_numbers, sink: {use: test_lines, with: {path: x}}, steps: [{map: 3}]}",
     ],

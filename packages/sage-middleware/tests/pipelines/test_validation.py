@@ -83,6 +83,9 @@ sink: {use: test_lines, wth: {path: x}}
         ("name: !!python/name:os.system", "pipeline.name", "is not a plain value"),
         ("steps: &all [*all]", "pipeline.steps[0]", "inside of its own anchor"),
         ("steps: [{map: {use: test_times, parallelism: 0}}]", "parallelism", "1 or more"),
+        ("fault_tolerance: yes", "pipeline.fault_tolerance", "expected a mapping"),
+        ("fault_tolerance: {retain: 0}", "fault_tolerance.retain (line 1)", "at least 1"),
+        ("fault_tolerance: {chekpoint_dir: x}", "chekpoint_dir", "did you mean 'checkpoint_dir'?"),
     ],
 )
 def test_each_mistake_is_told_where_it_is(pipeline_file, text, path, message):

@@ -38,10 +38,11 @@ def build_pipeline(definition: PipelineDefinition) -> LocalEnvironment:
     """
     from sage.kernel import LocalEnvironment
 
-    env = LocalEnvironment(definition.name)
+    survives = definition.fault_tolerance
+    env = LocalEnvironment(definition.name, survives and {"fault_tolerance": survives})
     if isinstance(definition.source, ComponentUse):
         source = definition.source
-        stream = env.from_source(_component(source), dict(source.config), name=_label(source))
+        stream = env.from_source(_component(source), dict(source.config), **_named(source))
     else:
         stream = env.from_collection(definition.source)
     for step in definition.steps:
@@ -49,7 +50,7 @@ def build_pipeline(definition: PipelineDefinition) -> LocalEnvironment:
             _component(step.operator), dict(step.operator.config), **_options(step)
         )
     sink = definition.sink
-    stream.sink(_component(sink), dict(sink.config), name=_label(sink))
+    stream.sink(_component(sink), dict(sink.config), **_named(sink))
     return env
 
 
@@ -63,7 +64,7 @@ def _verb(stream: Any, verb: Verb) -> Callable[..., Any]:
 
 
 def _options(step: StepUse) -> dict[str, Any]:
-    options: dict[str, Any] = {"name": _label(step.operator)}
+    options = _named(step.operator)
     if step.parallelism is not None:
         options["parallelism"] = step.parallelism
     if step.on_error is not None:
@@ -75,5 +76,5 @@ def _component(use: ComponentUse) -> Any:
     return registry(use.group).get(use.use)
 
 
-def _label(use: ComponentUse) -> str:
-    return use.name or use.use
+def _named(use: ComponentUse) -> dict[str, Any]:
+    return {"name": use.name or use.use, "uid": use.uid}

@@ -46,12 +46,14 @@ class ComponentUse:
         use: The registered name.
         config: Keyword arguments of its constructor, already checked.
         name: What the operator is called in plans and metrics; its registered name by default.
+        uid: What checkpoints find its state by; by default the place in the file.
     """
 
     group: str
     use: str
     config: Mapping[str, Any] = field(default_factory=dict)
     name: str | None = None
+    uid: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +75,11 @@ class PipelineDefinition:
         source: The source, or the records themselves.
         steps: What happens to each record, in order.
         sink: Where the results go.
+        fault_tolerance: Options of checkpoints, already checked; None makes none.
     """
 
     name: str
     source: ComponentUse | tuple[Any, ...]
     steps: tuple[StepUse, ...]
     sink: ComponentUse
+    fault_tolerance: Mapping[str, Any] | None = None

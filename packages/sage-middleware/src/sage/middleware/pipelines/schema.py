@@ -18,7 +18,7 @@ def pipeline_schema() -> dict[str, Any]:
 
     Example:
         >>> sorted(pipeline_schema()["properties"])
-        ['name', 'sink', 'source', 'steps']
+        ['fault_tolerance', 'name', 'sink', 'source', 'steps']
     """
     records = {
         "type": "object",
@@ -44,8 +44,22 @@ def pipeline_schema() -> dict[str, Any]:
             "source": {"anyOf": [records, _components("sources")]},
             "steps": {"type": "array", "items": {"anyOf": steps}},
             "sink": _components("sinks"),
+            "fault_tolerance": _fault_tolerance(),
         },
         "required": ["source", "sink"],
+        "additionalProperties": False,
+    }
+
+
+def _fault_tolerance() -> dict[str, Any]:
+    """Return the schema of the options of checkpoints; what values mean is checked elsewhere."""
+    from sage.kernel.fault_tolerance import FaultTolerance
+
+    return {
+        "type": "object",
+        "description": "Makes checkpoints, so that the pipeline survives its process.",
+        "properties": {name: {} for name in FaultTolerance.__dataclass_fields__},
+        "required": ["checkpoint_dir"],
         "additionalProperties": False,
     }
 
@@ -69,6 +83,7 @@ def _use(name: str, component: Any, step: bool) -> dict[str, Any]:
         "use": {"const": name},
         "with": config,
         "name": {"type": "string", "description": "What plans and metrics call it."},
+        "uid": {"type": "string", "description": "What checkpoints find its state by."},
     }
     if step:
         properties["parallelism"] = {"type": "integer", "minimum": 1}

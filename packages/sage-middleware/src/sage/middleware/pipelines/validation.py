@@ -26,8 +26,8 @@ from sage.middleware.pipelines.document import PipelineFile
 
 __all__ = ["read_definition"]
 
-_PIPELINE_KEYS = ("name", "source", "steps", "sink")
-_COMPONENT_KEYS = ("use", "with", "name")
+_PIPELINE_KEYS = ("name", "source", "steps", "sink", "fault_tolerance")
+_COMPONENT_KEYS = ("use", "with", "name", "uid")
 _STEP_KEYS = (*_COMPONENT_KEYS, "parallelism", "on_error")
 _HERE = "${here}"
 
@@ -65,9 +65,10 @@ class _Check:
             if "sink" in mapping
             else None
         )
+        fault_tolerance = self._fault_tolerance(mapping.get("fault_tolerance"))
         if name is None or source is None or steps is None or sink is None:
             return None
-        return PipelineDefinition(name, source, steps, sink)
+        return PipelineDefinition(name, source, steps, sink, fault_tolerance)
 
     def _source(self, value: Any) -> ComponentUse | tuple[Any, ...] | None:
         path = "pipeline.source"
@@ -78,6 +79,18 @@ class _Check:
             self._expected(f"{path}.records", "a list of records", value["records"])
             return None
         return self._component(value, path, "sources", (SourceFunction, BatchFunction))
+
+    def _fault_tolerance(self, value: Any) -> Mapping[str, Any] | None:
+        from sage.kernel.fault_tolerance import FaultTolerance
+
+        path = "pipeline.fault_tolerance"
+        options = _placed(value, self.here)
+        if value is not None:
+            try:
+                FaultTolerance.of(options, path)
+            except ConfigError as error:
+                self.problems += error.problems
+        return options  # type: ignore[no-any-return]
 
     def _steps(self, value: Any) -> tuple[StepUse, ...] | None:
         if not isinstance(value, list):
@@ -117,13 +130,14 @@ class _Check:
             return None
         name = self._text(mapping["use"], f"{path}.use")
         label = self._text(mapping["name"], f"{path}.name") if "name" in mapping else None
+        uid = self._text(mapping["uid"], f"{path}.uid") if "uid" in mapping else None
         config = self._config(mapping.get("with"), f"{path}.with")
         component = None if name is None else self._registered(name, f"{path}.use", group, kind)
         if name is None or config is None or component is None:
             return None
         if inspect.isclass(component) and not _takes_any_config(component):
             self.problems += check_config(component, config, f"{path}.with")
-        return ComponentUse(group, name, config, label)
+        return ComponentUse(group, name, config, label, uid)
 
     def _registered(
         self, name: str, path: str, group: str, kind: type | tuple[type, ...]
