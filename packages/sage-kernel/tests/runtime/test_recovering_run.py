@@ -13,8 +13,11 @@ from sage.common.core.functions import MapFunction, SinkFunction, SourceFunction
 from sage.kernel import LocalEnvironment
 from sage.kernel.api.job import Job
 from sage.kernel.checkpoint import steps
+from sage.kernel.checkpoint.journal import JournalFolder
 from sage.kernel.errors import JobCancelledError
+from sage.kernel.runtime.local.hosting import LocalHosts
 from sage.kernel.runtime.run_state import RunState
+from sage.kernel.runtime.services import Services
 
 PATIENCE_S = 20
 
@@ -168,3 +171,38 @@ def test_a_stop_commits_the_last_words_of_tasks_that_had_ended(tmp_path: Path) -
     sink.may_commit.set()
     job.wait(PATIENCE_S)
     assert sink.committed == [1, 2]
+
+
+def test_a_journal_that_cannot_be_deleted_ends_no_job(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is deleted later; the checkpoint is made all the same."""
+
+    def refuses(self: JournalFolder, before_checkpoint: int) -> None:
+        raise PermissionError("read-only")
+
+    monkeypatch.setattr(JournalFolder, "retire", refuses)
+    config = {"fault_tolerance": {"checkpoint_dir": tmp_path}}
+    env = LocalEnvironment("job", config=config)
+    env.from_collection([1]).for_each(print)
+    result = env.execute()
+    assert result.metrics.checkpoints is not None
+    assert result.metrics.checkpoints.completed == 1
+
+
+def test_nobody_waits_for_ever_for_a_run_that_cannot_be_tidied_up(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It has failed then, and everything else was let go of."""
+    let_go: list[str] = []
+
+    def breaks(self: LocalHosts) -> None:
+        raise OSError("the event loop is stuck")
+
+    monkeypatch.setattr(LocalHosts, "close", breaks)
+    monkeypatch.setattr(Services, "close", lambda self: let_go.append("services"))
+    env = LocalEnvironment("job")
+    env.from_collection([1]).rebalance().map(abs, parallelism=2).for_each(print)
+    with pytest.raises(OSError, match="stuck"):
+        env.submit().wait(PATIENCE_S)
+    assert let_go == ["services"]

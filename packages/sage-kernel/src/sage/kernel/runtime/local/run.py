@@ -6,6 +6,7 @@ that was started has ended when ``join`` returns.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from typing import TYPE_CHECKING, Any
@@ -220,6 +221,15 @@ class LocalRun:
             self._open_tasks -= 1
             if self._open_tasks:
                 return
+        try:
+            self._end()
+        except Exception as error:
+            if self.state is RunState.FINISHED:
+                self.state, self.error = RunState.FAILED, error
+        finally:  # whatever happens, nobody waits for ever
+            self._done.set()
+
+    def _end(self) -> None:
         if self._checkpoints is not None:
             if self.state is RunState.RUNNING:
                 self._checkpoints.coordinator.wait_for_end()
@@ -228,18 +238,11 @@ class LocalRun:
             if self.state is RunState.RUNNING:
                 self.state = RunState.FINISHED
             self.ended_at = time.time()
-        self._hosts.close()
-        self._close_services()
-        if self.tracer is not None:
-            self.tracer.close()
-        self._done.set()
-
-    def _close_services(self) -> None:
-        try:
-            self._services.close()
-        except Exception as error:
-            if self.state is RunState.FINISHED:
-                self.state, self.error = RunState.FAILED, error
+        with contextlib.ExitStack() as ends:  # all of them, whichever fails
+            if self.tracer is not None:
+                ends.callback(self.tracer.close)
+            ends.callback(self._services.close)
+            ends.callback(self._hosts.close)
 
     def _close_tasks(self) -> None:
         self._cancelled.set()
