@@ -101,3 +101,38 @@ def test_a_barrier_that_never_comes_round_does_not_stop_the_next(
         steps.watch(None)
     assert lost
     assert results == [3, 3]
+
+
+def test_a_full_loop_whose_records_wait_behind_a_barrier_lets_the_next_barrier_in(
+    tmp_path: Path,
+) -> None:
+    """What is kept back keeps the loop full, and would keep out the very barrier it waits for."""
+    gate = threading.Event()
+
+    def plus_one(number: int) -> int:
+        assert gate.wait(PATIENCE_S)
+        return number + 1
+
+    given = {"checkpoint_dir": tmp_path, "checkpoint_interval": 1000}
+    config = {"fault_tolerance": given, "batch_size": 1, "channel_batches": 1}
+    env = LocalEnvironment("job", config=config)
+    again = env.from_future("again")
+    more = env.from_collection(range(40)).union(again).rebalance().map(plus_one, parallelism=2)
+    more.filter(lambda n: n % 100).fill_future(again)
+    results: list[int] = []
+    more.filter(lambda n: n % 100 == 0).for_each(results.append)
+    job = env.submit()
+    # The loop is full, and the next number waits in front of it, behind it the source.
+    while not any(
+        edge.upstream == "collection" and edge.batches == 1 and edge.received == 3
+        for edge in job.metrics().edges
+    ):
+        assert not job.join(0.01), job.error
+    steps.watch(lambda step: gate.set() if step == "barrier.injected" else None)
+    try:
+        job.checkpoint(PATIENCE_S)
+    finally:
+        steps.watch(None)
+        gate.set()
+    job.wait(PATIENCE_S)
+    assert results == [100] * 40

@@ -356,7 +356,7 @@ class Task:
             if isinstance(batch, WatermarkMark):
                 self._take_mark(channel, batch)
                 continue
-            if self.loop is not None and not self.loop.admits(channel):
+            if self.loop is not None and not self._admits(self.loop, channel):
                 self.held_back.append((channel, batch))
                 continue
             rest = None
@@ -376,6 +376,15 @@ class Task:
             self._settle()  # what came of it counts in a loop before it stops counting
             channel.pace(self._turned_to, time.monotonic() - self._turned_s)
             channel.done_with()
+
+    def _admits(self, loop: LoopMember, channel: Channel) -> bool:
+        """Whether a batch may enter the loop now.
+
+        Behind a barrier what goes round may be kept back until that of an input from outside has
+        come, which no full loop must keep out.
+        """
+        awaits_barrier = self.checkpoints is not None and self.checkpoints.awaits_barrier
+        return awaits_barrier or loop.admits(channel)
 
     # Event time.
 

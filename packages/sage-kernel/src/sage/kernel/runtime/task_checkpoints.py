@@ -261,6 +261,11 @@ class TaskCheckpoints:
         return False, []
 
     @property
+    def awaits_barrier(self) -> bool:
+        """Whether a checkpoint has begun here and some input has not delivered its barrier."""
+        return self._alignment.barrier is not None and not self._alignment.is_due
+
+    @property
     def stops(self) -> bool:
         """Whether the source is to read no further."""
         return self._stopping
