@@ -42,14 +42,16 @@ def file_of(checkpoints: Path, number: int) -> Path:
     return checkpoints / "words" / folder_name(number, 1) / "count-0.state"
 
 
-def test_list_shows_what_there_is(sage, checkpoints):
-    """Each checkpoint is listed with job, number, size and whether it is complete."""
+def test_list_shows_what_there_is(sage, checkpoints, monkeypatch):
+    """Each checkpoint is listed with job, number, size and condition, on the narrowest screen."""
+    monkeypatch.setenv("COLUMNS", "40")
     outcome = sage("checkpoint", "list", checkpoints)
     assert outcome.code == 0
     rows = [line.split() for line in outcome.out.splitlines() if "chk-0" in line]
     assert [row[:3] for row in rows[:2]] == [["words", str(n), "checkpoint"] for n in (1, 2)]
     assert "10.1" in outcome.out
     assert "unfinished" in outcome.out
+    assert all(folder_name(number, 1) in outcome.out for number in (1, 2, 3)), "never broken in two"
     told = sage("checkpoint", "list", checkpoints / "words", "--json").json["checkpoints"]
     assert [one["condition"] for one in told] == ["complete", "complete", "unfinished"]
     assert [one.get("checkpoint") for one in told] == [1, 2, None]

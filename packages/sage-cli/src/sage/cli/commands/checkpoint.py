@@ -9,6 +9,9 @@ import typer
 from sage.cli.options import DebugOption, JsonOption
 
 if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
     from sage.kernel.checkpoint.inventory import ListedCheckpoint
     from sage.kernel.checkpoint.manifest import Manifest
 
@@ -134,7 +137,7 @@ def _print_checkpoints(found: list[ListedCheckpoint], complete: str = "complete"
     for column in ("job", "number", "kind", "taken", "size", "condition"):
         right = column in ("number", "size")
         table.add_column(column, justify="right" if right else "left", no_wrap=column != "job")
-    table.add_column("folder", overflow="fold")
+    table.add_column("folder", no_wrap=True)
     root = commonpath([one.path.rpartition("/")[0] for one in found])
     for one in found:
         condition = complete if one.condition == "complete" else one.condition
@@ -143,10 +146,18 @@ def _print_checkpoints(found: list[ListedCheckpoint], complete: str = "complete"
         table.add_row(*_columns(one.manifest), condition_text, folder)
     console = results()
     console.print(f"in {safe(shown_path(root))}:", style="bold", soft_wrap=True)
-    console.print(table)
+    # A row as wide as it is: a path that is broken in two can neither be copied nor searched for.
+    console.width = max(console.width, _widest(table, console))
+    console.print(table, soft_wrap=True)
     for one in found:
         if one.is_damaged:
             messages().print(safe(one.problem), style=_STYLES[one.condition], soft_wrap=True)
+
+
+def _widest(table: Table, console: Console) -> int:
+    from rich.measure import Measurement
+
+    return Measurement.get(console, console.options.update(max_width=10_000), table).maximum
 
 
 def _columns(manifest: Manifest | None) -> list[str]:

@@ -284,7 +284,8 @@ class FileParts:
         raise StorageError(
             told,
             hint="the job goes on from before they were written, or has lost its checkpoints: "
-            "delete them, or start over with fresh=True",
+            "delete them, or start over with fresh=True; or they are another job's: give each a "
+            "directory of its own",
             path=self._path,
             parts=twice,
         )
