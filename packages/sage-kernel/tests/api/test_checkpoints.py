@@ -115,9 +115,10 @@ def counting(env: LocalEnvironment, name: str, numbers: Any) -> LocalEnvironment
 def until(job: Job, condition: Callable[[], bool]) -> None:
     """Wait until something is so, as long as the job runs."""
     for _ in itertools.count():
+        ended = job.join(0.01)  # before looking: what is so at the end counts
         if condition():
             return
-        assert not job.join(0.01), job.error
+        assert not ended, job.error
 
 
 def wanted(numbers: int) -> list[tuple[int, int]]:
