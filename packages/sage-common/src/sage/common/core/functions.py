@@ -322,4 +322,10 @@ class TransactionalSink(Protocol):
         """Make the writes of ``epoch`` visible; calling it again changes nothing."""
 
     def abort(self, epoch: int) -> None:
-        """Throw the writes of ``epoch`` away, unless they are committed."""
+        """Throw the writes of ``epoch`` away.
+
+        What is committed stays. It is committed behind the checkpoint that the run begins with only
+        where that is an older one than the newest (which was damaged, say): its records will come
+        again, and no sink can tell which of them they are. Where exactly once is promised
+        (``context.checkpoint_mode``) raise then, and say what is there.
+        """
