@@ -179,6 +179,7 @@ def test_ctrl_c_stops_at_a_checkpoint_and_the_next_run_goes_on(tmp_path: Path, j
         child.signal(signal.SIGINT)
         stopped = child.ended()
     assert stopped.said["error"] == "KeyboardInterrupt", stopped.log
+    assert "stopping: at a checkpoint" in stopped.log, "who pressed it is told what happens"
     assert not list(tmp_path.glob("out/*/pending-*")), "something was not committed"
     ended = run(trial.spec(tmp_path))
     assert not compared(tmp_path, job, 240, ended), ended.log
