@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 
 import pytest
@@ -50,6 +51,14 @@ def test_checkpoints_need_a_place() -> None:
     """A job that asks for fault tolerance never runs without it unnoticed."""
     with pytest.raises(ConfigError, match=r"\$\.fault_tolerance\.checkpoint_dir"):
         LocalEnvironment(config={"fault_tolerance": {"strategy": "checkpoint"}})
+
+
+def test_a_journal_may_be_kept_at_home() -> None:
+    """``~`` is the user's home, as in ``checkpoint_dir``, and no folder of that name."""
+    config = {"checkpoint_dir": "~/here", "journal_dir": "~/there"}
+    survives = EngineConfig.of({"fault_tolerance": config}).fault_tolerance
+    assert survives is not None
+    assert survives.journal_dir == os.path.expanduser("~/there")
 
 
 def test_options_of_verbs_are_checked_when_built() -> None:
