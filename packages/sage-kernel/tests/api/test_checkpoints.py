@@ -38,7 +38,7 @@ class CommittingSink(SinkFunction[Any]):
         self.name = name
 
     def open(self, context: Any) -> None:
-        self.subtask = context.parallel_index
+        self.subtask, self.subtasks = context.parallel_index, context.parallelism
 
     def begin(self, epoch: int) -> None:
         self.at = (self.subtask, epoch)
@@ -51,12 +51,17 @@ class CommittingSink(SinkFunction[Any]):
         self.staged[self.name][self.at] = self.records
 
     def commit(self, epoch: int) -> None:
-        for at in [at for at in self.staged[self.name] if at[1] == epoch]:
+        for at in self._own(epoch):
             self.committed[self.name][at] = self.staged[self.name].pop(at)
 
     def abort(self, epoch: int) -> None:
-        for at in [at for at in self.staged[self.name] if at[1] == epoch]:
+        for at in self._own(epoch):
             del self.staged[self.name][at]
+
+    def _own(self, epoch: int) -> list[tuple[int, int]]:
+        """What this subtask has to settle, of its predecessors too; others are at work already."""
+        staged = list(self.staged[self.name])
+        return [at for at in staged if at[1] == epoch and at[0] % self.subtasks == self.subtask]
 
     @classmethod
     def of(cls, name: str) -> list[Any]:
