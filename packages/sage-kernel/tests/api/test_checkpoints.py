@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import itertools
 import logging
@@ -297,6 +298,30 @@ def test_state_moves_with_its_keys_to_another_parallelism(tmp_path: Path, name: 
             Numbers.gates[name][gate].set()
     assert sorted(CommittingSink.of(name)) == wanted(60)
     check_conservation(result.metrics)
+
+
+def test_records_under_way_to_all_subtasks_are_not_divided(tmp_path: Path, name: str) -> None:
+    """Each subtask has its copy, and another number of subtasks another number of copies."""
+    release = asyncio.Event()
+
+    async def held(n: int) -> int:
+        await asyncio.wait_for(release.wait(), PATIENCE_S)
+        return n
+
+    for parallelism in (2, 3):
+        env = environment(tmp_path, checkpoint_interval=1000)
+        numbers = env.from_source(Numbers(name, 5), uid="numbers")
+        numbers.broadcast().map_async(held, uid="held", parallelism=parallelism).sink(
+            CommittingSink, name, uid="sink", parallelism=1
+        )
+        job = env.submit()
+        if parallelism == 2:
+            until(job, lambda: job.metrics()["held"].received == 10)
+            job.checkpoint(PATIENCE_S)
+            job.cancel()
+            job.join(PATIENCE_S)
+    with pytest.raises(StateMismatchError, match=r"'held' had 2 subtasks and now has 3.*divided"):
+        job.wait(PATIENCE_S)
 
 
 def test_a_sequence_is_shared_anew_by_another_parallelism(tmp_path: Path, name: str) -> None:

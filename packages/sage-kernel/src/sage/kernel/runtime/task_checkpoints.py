@@ -24,6 +24,7 @@ from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
 from sage.kernel.checkpoint.own_attributes import OwnAttributes
 from sage.kernel.checkpoint.steps import reached
 from sage.kernel.errors import JobFailedError, StateMismatchError
+from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.operators.journalled import journal_of
 from sage.kernel.runtime.alignment import Alignment, Item
 from sage.kernel.runtime.channel import Batch, Channel, ChannelClosed, EndOfInput, Wake
@@ -211,9 +212,19 @@ class TaskCheckpoints:
         for name, channel in first_of.items():
             layout, operator = self._layout(channel), task.vertex.head.name
             for batch in InFlight.restored(state, name, layout, operator):
+                if state.is_rescaled and self._is_broadcast(channel):
+                    why = "records under way to all of its subtasks cannot be divided"
+                    raise state.refuse_rescale(operator, why)
                 channel.readmit(batch)
                 task.held_back.append((channel, batch))
         state.refuse_leftovers(task.vertex.head.name)
+
+    def _is_broadcast(self, channel: Channel) -> bool:
+        edges = self._task.vertex.head.inputs
+        return any(
+            edge.partitioning is Partitioning.BROADCAST and edge.input_index == channel.input_index
+            for edge in edges
+        )
 
     # What the task calls.
 
