@@ -182,8 +182,8 @@ def test_a_failed_job_goes_on_when_it_is_run_again(tmp_path: Path, name: str) ->
     check_conservation(result.metrics)
 
 
-def _has_counted(job: Job, records: int) -> bool:
-    return job.metrics()["count"].received == records
+def _has_received(job: Job, operator: str, records: int) -> bool:
+    return job.metrics()[operator].received == records
 
 
 def _completed(job: Job) -> int:
@@ -291,7 +291,7 @@ def test_state_moves_with_its_keys_to_another_parallelism(tmp_path: Path, name: 
         )
         job = env.submit()
         if gate is not None:
-            until(job, functools.partial(_has_counted, job, gate))
+            until(job, functools.partial(_has_received, job, "count", gate))
             env.stop()
         result = job.wait(PATIENCE_S)
         if gate is not None:
@@ -316,7 +316,7 @@ def test_records_under_way_to_all_subtasks_are_not_divided(tmp_path: Path, name:
         )
         job = env.submit()
         if parallelism == 2:
-            until(job, lambda: job.metrics()["held"].received == 10)
+            until(job, functools.partial(_has_received, job, "held", 10))
             job.checkpoint(PATIENCE_S)
             job.cancel()
             job.join(PATIENCE_S)
