@@ -19,7 +19,7 @@ from sage.libs.io.sources import CsvSource, SqlSource
 
 ROWS = 4000
 SCRIPT = """
-import os, signal, sys
+import os, signal, sys, time
 from sage.kernel import LocalEnvironment
 from sage.kernel.checkpoint import steps
 from sage.libs.io.sink import JsonlSink, SqlSink
@@ -34,13 +34,17 @@ def reached(step):
         if left == 0:
             os.kill(os.getpid(), signal.SIGKILL)
 
+def slow(row):  # so that it is killed on any machine before it has ended
+    time.sleep(0.0005)
+    return dict(row)
+
 steps.watch(reached)
 tolerance = {"checkpoint_dir": top + "/checkpoints", "checkpoint_interval": 0.01, "lease_s": 1}
 env = LocalEnvironment("copy", config={"fault_tolerance": tolerance, "batch_size": 20})
 database = top + "/data.db"
 rows = env.from_source(SqlSource, {"database": database, "table": "given", "order_by": "n"})
-rows.rebalance().map(dict, parallelism=2).sink(JsonlSink, top + "/out.jsonl", parallelism=2)
-rows.rebalance().map(dict).sink(SqlSink, database, "taken")
+rows.rebalance().map(slow, parallelism=2).sink(JsonlSink, top + "/out.jsonl", parallelism=2)
+rows.rebalance().map(slow).sink(SqlSink, database, "taken")
 env.execute()
 """
 

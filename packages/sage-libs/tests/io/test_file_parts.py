@@ -144,6 +144,30 @@ def test_no_part_is_empty(tmp_path: Path) -> None:
     assert names(tmp_path / "out.txt") == []
 
 
+def test_a_subtask_may_close_while_another_one_commits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder of what is pending goes with the last part of it, whoever removes it."""
+    first, second = (
+        opened(FileSink(tmp_path / "out.txt"), subtask=subtask, parallelism=2) for subtask in (0, 1)
+    )
+    for sink in (first, second):
+        sink.begin(1)
+    first.write("a")
+    first.prepare(1)
+    rename = os.rename
+
+    def renamed(part: Path, to: Path) -> None:
+        rename(part, to)
+        second.close()
+
+    monkeypatch.setattr(os, "rename", renamed)
+    first.commit(1)
+    assert names(tmp_path) == ["out.txt"]
+    first.abort(2)
+    first.close()
+
+
 def test_what_was_prepared_outlives_its_process(tmp_path: Path) -> None:
     """A new sink commits what the old one prepared, and drops what the old one was writing."""
     path = tmp_path / "out.txt"

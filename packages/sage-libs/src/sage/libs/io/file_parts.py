@@ -154,7 +154,8 @@ class FileParts:
                 self._move(part.path, self._directory / part.path.name)
             if prepared:
                 _sync(self._directory)
-                _sync(self._pending)
+                with contextlib.suppress(FileNotFoundError):  # another subtask has closed: it is
+                    _sync(self._pending)  # empty, and gone
         except OSError as error:
             raise write_problem(self._path, error) from error
 
@@ -221,9 +222,11 @@ class FileParts:
 
     def _parts_in(self, directory: Path, name: re.Pattern[str]) -> Iterator[_Part]:
         """Yield the parts of the subtasks whose work is this one's, after any rescaling."""
-        if not directory.is_dir():
+        try:
+            entries = sorted(os.listdir(directory))
+        except (FileNotFoundError, NotADirectoryError):
             return
-        for entry in sorted(os.listdir(directory)):
+        for entry in entries:
             if (match := name.fullmatch(entry)) is None:
                 continue
             subtask, epoch = int(match[1]), int(match[2])
