@@ -17,6 +17,7 @@ import pytest
 from sage.common.core.functions import MapFunction, SinkFunction, SourceFunction
 from sage.common.errors import ConfigError
 from sage.kernel import LocalEnvironment
+from sage.kernel.api import lifetime
 from sage.kernel.api.job import Job, JobResult
 from sage.kernel.errors import (
     CheckpointError,
@@ -512,6 +513,7 @@ def test_a_folder_that_cannot_be_written_is_found_at_submit(tmp_path: Path, name
     env = counting(environment(tmp_path / "file"), name, Numbers(name, 5))
     with pytest.raises(CheckpointError, match="cannot write"):
         env.submit()
+    lifetime.wait_for_jobs()  # the end of a script does not wait for what never began
 
 
 def test_what_cannot_be_stored_names_operator_and_type(tmp_path: Path, name: str) -> None:

@@ -303,7 +303,11 @@ class Environment(NamedSources):
             )
         job = self._job_of(self.graph())
         keep_alive(job, bounded=all(_bounded(t) for t in self._transformations))
-        job.start()
+        try:
+            job.start()
+        except BaseException:
+            forget_job(job)  # it will never run, and so never end
+            raise
         self._job = job
         return job
 
