@@ -219,5 +219,5 @@ ROW = Row(
     ),
     charted="recovery_s",
     compares_output=False,
-    most_rounds=3,
+    most_rounds=1,
 )
