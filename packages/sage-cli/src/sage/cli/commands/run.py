@@ -101,8 +101,12 @@ def _run_script(file: Path, arguments: list[str], as_json: bool) -> None:
 
     started = time.perf_counter()
     with prints_to_stderr(as_json):
-        run_script(file, arguments)
-        _wait_for_jobs()
+        try:
+            run_script(file, arguments)
+            _wait_for_jobs()
+        except KeyboardInterrupt:
+            _stop_jobs()
+            raise
     if as_json:
         print_json({"file": str(file), "status": "finished", "elapsed_s": _since(started)})
 
@@ -112,6 +116,13 @@ def _wait_for_jobs() -> None:
     lifetime = sys.modules.get("sage.kernel.api.lifetime")
     if lifetime is not None:  # a script without a pipeline has not imported it
         lifetime.wait_for_jobs()
+
+
+def _stop_jobs() -> None:
+    """Let jobs end that the script has left behind: whoever pressed Ctrl-C means them as well."""
+    lifetime = sys.modules.get("sage.kernel.api.lifetime")
+    if lifetime is not None:
+        lifetime.stop_jobs()
 
 
 def _run_pipeline(file: Path, check: bool, as_json: bool) -> None:

@@ -22,7 +22,7 @@ from sage.kernel.errors import JobCancelledError, JobTimeoutError
 if TYPE_CHECKING:
     from sage.kernel.api.job import Job
 
-__all__ = ["forget_job", "keep_alive", "stopping_on_interrupt", "wait_for_jobs"]
+__all__ = ["forget_job", "keep_alive", "stop_jobs", "stopping_on_interrupt", "wait_for_jobs"]
 
 _alive: dict[Job, bool] = {}
 _failed = False
@@ -99,6 +99,16 @@ def wait_for_jobs() -> None:
     """
     for job, bounded in list(_alive.items()):
         _wait_for(job, bounded)
+
+
+def stop_jobs() -> None:
+    """Let the jobs that were submitted end: Ctrl-C came before anybody waited for them."""
+    running = [job for job in _alive if job.status == "running"]
+    for job in running:
+        job.drain()
+    for job in running:
+        with contextlib.suppress(JobCancelledError, JobTimeoutError):
+            job.wait(10)
 
 
 def _wait_for(job: Job, bounded: bool) -> None:
