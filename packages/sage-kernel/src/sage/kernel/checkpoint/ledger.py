@@ -70,11 +70,6 @@ class StoredLedger:
         self._folders: dict[int, str] = {}
         self._copying = 0  # while a checkpoint is copied, none is deleted
 
-    @property
-    def highest_begun(self) -> int:
-        """The highest number that any run of this job has begun."""
-        return self._owner.highest_begun
-
     def begin(self, checkpoint: int) -> str:
         """Make room for a checkpoint, note that it was begun, and return where it is."""
         self._owner.check()

@@ -23,10 +23,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sage.kernel.errors import StateMismatchError
 from sage.kernel.state.backend import StateEntry
-from sage.kernel.state.codec import StateCodec
 from sage.kernel.state.key_group import key_group, subtask_of_group
 
 if TYPE_CHECKING:
+    from sage.kernel.state.codec import StateCodec
     from sage.kernel.state.keyed_state import KeyedState, StateSchema
 
 __all__ = ["CHUNK", "Chunk", "OperatorState", "RestoredState", "Section", "chunks_of"]
@@ -76,6 +76,7 @@ class OperatorState:
             what is in a later snapshot stands, and nothing can be taken away.
 
     Example:
+        >>> from sage.kernel.state.codec import StateCodec
         >>> state = OperatorState(StateCodec("count"))
         >>> state.put_keyed("counts", ["tea", "milk"], [2, 1])
         >>> state.put_whole("watermark", 7.5)
@@ -156,12 +157,6 @@ class OperatorState:
         self._schemas = keyed.schemas
         self._entries = keyed.snapshot()
 
-    @property
-    def is_empty(self) -> bool:
-        """Whether nothing was put in."""
-        kinds = (self._keyed, self._columns, self._listed, self._whole, self._schemas)
-        return not any(kinds)
-
     def sections(self) -> Iterator[Section]:
         """Yield everything as bytes; called once, on any thread.
 
@@ -237,17 +232,14 @@ class RestoredState:
     @classmethod
     def of(cls, state: OperatorState, codec: StateCodec | None = None) -> RestoredState:
         """Return what was just taken, as one subtask gets it back: for tests of operators."""
+        from sage.kernel.state.codec import StateCodec
+
         return cls(codec if codec is not None else StateCodec(), parts=[list(state.sections())])
 
     @property
     def is_rescaled(self) -> bool:
         """Whether the parallelism has changed."""
         return self.parallelism != self.parallelism_before
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether there is nothing to restore."""
-        return not any(self.parts)
 
     def keyed(self, name: str) -> Iterator[tuple[Any, Any]]:
         """Yield this subtask's pairs of key and value, in the order in which they were put in.

@@ -38,13 +38,13 @@ from sage.kernel.checkpoint.operator_state import CHUNK, Chunk, OperatorState, R
 from sage.kernel.operators.function_spec import FunctionShape, FunctionSpec, LiveFunction
 from sage.kernel.operators.inline_expression import InlinedFunction, call_of
 from sage.kernel.operators.operator import LiveOperator, Operator
-from sage.kernel.state.codec import UNCHANGEABLE_TYPES, StateCodec
 from sage.kernel.state.key_group import PLAIN_KEY_TYPES, check_key
 from sage.kernel.state.unread import ReadOnce, UnreadSnapshots
 
 if TYPE_CHECKING:
     from sage.kernel.operators.loop import Loop
     from sage.kernel.operators.operator import Prove
+    from sage.kernel.state.codec import StateCodec
 
 __all__ = ["AGGREGATE", "AggregateOperator", "CountOperator", "ReduceOperator"]
 
@@ -77,6 +77,8 @@ class _LiveFold(LiveOperator):
 
     @cached_property
     def _codec(self) -> StateCodec:
+        from sage.kernel.state.codec import StateCodec  # slow to import, and rarely needed
+
         return StateCodec(self.operator.label)
 
     def snapshot(self, state: OperatorState, *, full: bool = True) -> None:
@@ -182,6 +184,8 @@ class _FoldOperator(Operator):
             first: Lines that make the value of a new key.
             folded: Lines that renew the value of a known one.
         """
+        from sage.kernel.state.codec import UNCHANGEABLE_TYPES
+
         key, touched, touch = loop.key, loop.fresh("t"), loop.bind(live.touch)
         state, missing = loop.bind(live.state, "m"), loop.bind(MISSING, "x")
         unchangeable = loop.bind(UNCHANGEABLE_TYPES, "u")

@@ -45,11 +45,6 @@ class Restoration:
         """Number of the checkpoint; 0 for none."""
         return self.stored.manifest.checkpoint if self.stored is not None else 0
 
-    @property
-    def is_final(self) -> bool:
-        """Whether the job had come to its end."""
-        return self.stored is not None and all(t.finished for t in self.stored.manifest.tasks)
-
     def of(self, uid: str, subtask: int, parallelism: int, name: str = "") -> RestoredState | None:
         """Return what an operator had, or None if it was not there.
 
