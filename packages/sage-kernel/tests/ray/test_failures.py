@@ -20,6 +20,8 @@ from sage.kernel.errors import (
 )
 from sage.kernel.testing import check_conservation
 
+_builtin_print = print
+
 
 class OddlyMadeError(Exception):
     """Cannot be rebuilt from its arguments, as pickle tries it."""
@@ -226,3 +228,12 @@ def test_an_actor_that_finds_no_room_is_told_after_a_while(
     numbers = env.from_collection([1]).map(abs, name="greedy", resources={"num_cpus": 2})
     with pytest.raises(JobError, match=r"'greed.* after 3 s: .* num_cpus="):
         numbers.map(abs, name="greedier", resources={"num_cpus": 1.5}).collect()
+
+
+def test_print_stays_the_users_own(remote: Callable[..., Environment]) -> None:
+    """Ray puts its own function in place of `print` when a worker dies; here it does not."""
+    from ray.experimental import tqdm_ray
+
+    assert remote().from_collection([1]).collect() == [1]
+    tqdm_ray.instance()  # what Ray calls before it tells of a worker that died
+    assert print is _builtin_print

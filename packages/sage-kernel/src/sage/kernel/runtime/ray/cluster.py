@@ -61,6 +61,8 @@ class Cluster:
         with _lock:
             if not self._ray.is_initialized():
                 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+                # Ray replaces the builtin `print` when an actor dies; a user's `print` is his own.
+                os.environ.setdefault("RAY_TQDM_PATCH_PRINT", "0")
                 address = self._options.get("address") or os.environ.get("RAY_ADDRESS")
                 quiet = {"log_to_driver": False, "logging_level": "ERROR"}
                 chosen = {"address": address} if address else _LOCAL
