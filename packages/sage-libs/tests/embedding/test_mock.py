@@ -6,7 +6,13 @@ import numpy as np
 import pytest
 
 from sage.common.errors import ConfigError
-from sage.libs.embedding import Embedder, MockTextEmbedder, OnnxEmbedder, load_embedder
+from sage.libs.embedding import (
+    Embedder,
+    MockTextEmbedder,
+    OnnxEmbedder,
+    TokenEmbedder,
+    load_embedder,
+)
 
 
 def test_is_stable_across_processes() -> None:
@@ -36,7 +42,23 @@ def test_load_embedder_by_name() -> None:
         load_embedder("mock:x")
 
 
+def test_backend_by_name() -> None:
+    """The backend that is asked for is the one that is got, and an unknown one is refused."""
+    assert load_embedder(backend="onnx").backend == "onnx"
+    assert load_embedder("mock").backend == "mock"
+    with pytest.raises(ConfigError, match="did you mean 'onnx'"):
+        load_embedder(backend="onxx")
+
+
+def test_words_have_vectors() -> None:
+    """Each word of a text has a unit row, the one that it has as a text of its own."""
+    two, none = MockTextEmbedder(fixed_dim=8).embed_tokens(["red cat", ""])
+    np.testing.assert_array_equal(two, MockTextEmbedder(fixed_dim=8).embed(["red", "cat"]))
+    assert none.shape == (0, 8)
+
+
 def test_both_are_embedders() -> None:
-    """What the package has satisfies its own protocol."""
-    assert isinstance(MockTextEmbedder(), Embedder)
-    assert isinstance(OnnxEmbedder(), Embedder)
+    """What the package has satisfies its own protocols."""
+    for embedder in (MockTextEmbedder(), OnnxEmbedder()):
+        assert isinstance(embedder, Embedder)
+        assert isinstance(embedder, TokenEmbedder)

@@ -100,6 +100,17 @@ def test_no_texts(embedder: OnnxEmbedder) -> None:
     assert embedder.embed([]).shape == (0, 384)
 
 
+def test_token_vectors(embedder: OnnxEmbedder) -> None:
+    """Each token has a unit row, alone and in a batch the same, and none stands for padding."""
+    vectors = embedder.embed_tokens(TEXTS)
+    for text, tokens in zip(TEXTS, vectors, strict=True):
+        count = len(load_tokenizer().encode(text, add_special_tokens=False))
+        assert tokens.shape == (count, 384), text
+        np.testing.assert_allclose(np.linalg.norm(tokens, axis=1), 1, atol=1e-5)
+        np.testing.assert_allclose(tokens, embedder.embed_tokens([text])[0], atol=1e-4)
+    assert OnnxEmbedder(max_tokens=8).embed_tokens(["one " * 20])[0].shape == (6, 384)
+
+
 def test_truncates_at_max_tokens() -> None:
     """What stands after max_tokens has no influence, what stands before it has."""
     short = OnnxEmbedder(max_tokens=8)

@@ -5,7 +5,7 @@ Not here: where the vectors are kept (`sage.libs.vectors`) and how rankings are 
 
 Layout::
 
-    embedder.py     the Embedder protocol and load_embedder
+    embedder.py     the Embedder and TokenEmbedder protocols, load_embedder
     onnx_bert.py    OnnxEmbedder: BERT-like models on ONNX Runtime
     mock.py         MockTextEmbedder: hashed words, for tests
     tokenizer.py    the model's own tokenizer, shared with the chunker
@@ -21,7 +21,12 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sage.libs.embedding.embedder import DEFAULT_MODEL, Embedder, load_embedder
+    from sage.libs.embedding.embedder import (
+        DEFAULT_MODEL,
+        Embedder,
+        TokenEmbedder,
+        load_embedder,
+    )
     from sage.libs.embedding.mock import MockTextEmbedder
     from sage.libs.embedding.onnx_bert import OnnxEmbedder
     from sage.libs.embedding.tokenizer import load_tokenizer
@@ -33,6 +38,7 @@ __all__ = [
     "MissingWeightsError",
     "MockTextEmbedder",
     "OnnxEmbedder",
+    "TokenEmbedder",
     "load_embedder",
     "load_tokenizer",
 ]
@@ -43,6 +49,7 @@ _HOME = {
     "MissingWeightsError": "weights",
     "MockTextEmbedder": "mock",
     "OnnxEmbedder": "onnx_bert",
+    "TokenEmbedder": "embedder",
     "load_embedder": "embedder",
     "load_tokenizer": "tokenizer",
 }

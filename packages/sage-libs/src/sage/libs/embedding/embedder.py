@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
 import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Final, Protocol, cast, runtime_checkable
 
 from sage.common.errors import ConfigError, Problem
+from sage.common.suggestions import did_you_mean
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-__all__ = ["DEFAULT_MODEL", "Embedder", "load_embedder"]
+__all__ = ["DEFAULT_MODEL", "Embedder", "LoadedEmbedder", "TokenEmbedder", "load_embedder"]
 
 DEFAULT_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 
-_loaded: dict[str, Embedder] = {}
+# Where to find what makes an embedder, called as ``make(model=...)`` with the whole model id.
+# By the id's prefix, for embedders that are not weights on this machine ...
+_KINDS: Final = {
+    "mock": "sage.libs.embedding.mock:from_id",
+}
+# ... and by backend, for the same weights computed by different libraries.
+_BACKENDS: Final = {
+    "onnx": "sage.libs.embedding.onnx_bert:OnnxEmbedder",
+}
+
+_loaded: dict[tuple[str, str], LoadedEmbedder] = {}
 _loading = threading.Lock()
 
 
@@ -26,7 +38,7 @@ class Embedder(Protocol):
 
     Attributes:
         model: The id under which collections remember it: two embedders of one id must give the
-            same vectors.
+            same vectors, up to a cosine of .9999.
         dim: Length of a vector.
     """
 
@@ -41,37 +53,62 @@ class Embedder(Protocol):
         ...
 
 
-def load_embedder(model: str = DEFAULT_MODEL) -> Embedder:
+class LoadedEmbedder(Embedder, Protocol):
+    """What `load_embedder` returns: an embedder that says what computes its vectors."""
+
+    @property
+    def backend(self) -> str: ...
+
+
+@runtime_checkable
+class TokenEmbedder(Protocol):
+    """Makes one vector of each token, for late interaction (ColBERT, Khattab and Zaharia 2020)."""
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+        """Return for each text float32 [its tokens, dim], each row of length 1.
+
+        The special tokens that a model adds have no row, so an empty text has none.
+        """
+        ...
+
+
+def load_embedder(model: str = DEFAULT_MODEL, *, backend: str = "auto") -> LoadedEmbedder:
     """Return the embedder of that model, the same object each time in a process.
 
     Args:
         model: A model id, a directory with weights, or ``"mock"`` / ``"mock:32"`` for the hashing
             embedder of tests (with 16, or the given number of dimensions).
+        backend: What computes the vectors; ``"auto"`` takes what is fastest on this machine.
 
     Raises:
         MissingWeightsError: if its weights are nowhere on this machine.
-        ConfigError: if ``"mock:"`` is followed by something else than a positive number.
+        ConfigError: if the backend is unknown, or ``"mock:"`` is followed by something else than a
+            positive number.
 
     Example:
         >>> load_embedder("mock:8").embed(["a text"]).shape
         (1, 8)
     """
+    kind = model.partition(":")[0]
+    maker = _KINDS.get(kind) or _BACKENDS[_chosen(backend)]
     with _loading:
-        if model not in _loaded:
-            _loaded[model] = _new(model)
-        return _loaded[model]
+        if (model, maker) not in _loaded:
+            _loaded[model, maker] = _new(maker, model)
+        return _loaded[model, maker]
 
 
-def _new(model: str) -> Embedder:
-    name, _, dim = model.partition(":")
-    if name == "mock":
-        from sage.libs.embedding.mock import MockTextEmbedder
+def _chosen(backend: str) -> str:
+    if backend == "auto":
+        return "onnx"
+    if backend not in _BACKENDS:
+        known = ("auto", *_BACKENDS)
+        raise ConfigError(
+            "embedder",
+            [Problem("$.backend", f"unknown backend {backend!r}{did_you_mean(backend, known)}")],
+        )
+    return backend
 
-        if dim and not (dim.isdecimal() and int(dim) > 0):
-            raise ConfigError(
-                "embedder", [Problem("$.model", f"expected 'mock:DIM' with DIM > 0, got {model!r}")]
-            )
-        return MockTextEmbedder(fixed_dim=int(dim or 16))
-    from sage.libs.embedding.onnx_bert import OnnxEmbedder
 
-    return OnnxEmbedder(model=model)
+def _new(maker: str, model: str) -> LoadedEmbedder:
+    module, _, name = maker.partition(":")
+    return cast("LoadedEmbedder", getattr(importlib.import_module(module), name)(model=model))

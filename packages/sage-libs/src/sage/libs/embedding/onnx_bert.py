@@ -52,6 +52,8 @@ class OnnxEmbedder:
         vectors = embedder.embed(["Water boils at 100 °C."])  # float32 [1, 384]
     """
 
+    backend = "onnx"
+
     def __init__(
         self,
         *,
@@ -81,18 +83,41 @@ class OnnxEmbedder:
         """
         import numpy as np
 
-        if isinstance(texts, str):
-            raise DataError("expected a list of texts, got one text", hint="embed([text])")
         vectors = np.empty((len(texts), self.dim), dtype=np.float32)
-        for start in range(0, len(texts), _WINDOW):
-            ids = self._tokenized(texts[start : start + _WINDOW])
-            for rows in _batches([len(i) for i in ids], self.batch_tokens):
-                vectors[[start + r for r in rows]] = self._run([ids[r] for r in rows])
+        for rows, ids in self._batched(texts):
+            vectors[rows] = self._run("embedding", ids)
+        return vectors
+
+    def embed_tokens(self, texts: Sequence[str]) -> list[npt.NDArray[np.float32]]:
+        """Return for each text float32 [its tokens, dim], rows of length 1.
+
+        The special tokens have no row: an empty text has none, one that is cut at ``max_tokens``
+        has two less than that.
+
+        Raises:
+            DataError: if a text is not a string.
+        """
+        import numpy as np
+
+        vectors = [np.empty((0, self.dim), dtype=np.float32)] * len(texts)
+        for rows, ids in self._batched(texts):
+            for row, own, hidden in zip(rows, ids, self._run("tokens", ids), strict=True):
+                inner = hidden[1 : len(own) - 1]
+                vectors[row] = inner / np.linalg.norm(inner, axis=1, keepdims=True)
         return vectors
 
     def reads(self, text: str) -> float:
         """Return the share of the letters of ``text`` in scripts that the model was trained on."""
         return share_in(known_scripts(self.model), text)
+
+    def _batched(self, texts: Sequence[str]) -> Iterator[tuple[list[int], list[list[int]]]]:
+        """Yield batches: the positions of their texts, and the ids of their tokens."""
+        if isinstance(texts, str):
+            raise DataError("expected a list of texts, got one text", hint="embed([text])")
+        for start in range(0, len(texts), _WINDOW):
+            ids = self._tokenized(texts[start : start + _WINDOW])
+            for rows in _batches([len(i) for i in ids], self.batch_tokens):
+                yield [start + row for row in rows], [ids[row] for row in rows]
 
     def _tokenized(self, texts: Sequence[str]) -> list[list[int]]:
         for text in texts:
@@ -108,7 +133,7 @@ class OnnxEmbedder:
             return ids
         return [*ids[: self.max_tokens - 1], ids[-1]]  # the last one is [SEP]
 
-    def _run(self, batch: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
+    def _run(self, output: str, batch: Sequence[Sequence[int]]) -> npt.NDArray[np.float32]:
         import numpy as np
 
         longest = max(len(ids) for ids in batch)
@@ -118,8 +143,8 @@ class OnnxEmbedder:
             padded[row, : len(ids)] = ids
             mask[row, : len(ids)] = 1
         session = _session(converted(self.model))
-        (pooled,) = session.run(["embedding"], {"input_ids": padded, "attention_mask": mask})
-        return np.asarray(pooled, dtype=np.float32)
+        (value,) = session.run([output], {"input_ids": padded, "attention_mask": mask})
+        return np.asarray(value, dtype=np.float32)
 
 
 def _rebuilt(cls: type[OnnxEmbedder], options: dict[str, Any]) -> OnnxEmbedder:
