@@ -7,7 +7,7 @@ one. Retrieval is not here either.
 Layout:
     generator   the protocol
     extractive  quotes the sentences that answer
-    openai      an endpoint that speaks the OpenAI chat protocol; sse, retry: its parts
+    openai      an endpoint that speaks the OpenAI chat protocol (`sage.libs.endpoint`)
     prompts     templates, the numbered context, its token budget
     quotable, sentence_ranking   the two halves of the extractive generator
     citations   checks ``[1]`` against the passages

@@ -3,26 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
-from urllib.parse import urlsplit
 
 import msgspec
 
 from sage.common.config import Annotated, Meta, configurable
-from sage.common.errors import ConfigError, EndpointError, MissingKeyError, Problem
+from sage.common.errors import EndpointError, MissingKeyError
 from sage.common.records import Answer, Prompt, Usage
-from sage.libs.generation._background_loop import run_in_background
-from sage.libs.generation._endpoint import Endpoint
+from sage.libs.endpoint.address import openai_address
+from sage.libs.endpoint.background_loop import run_in_background
+from sage.libs.endpoint.endpoint import Endpoint
+from sage.libs.endpoint.retry import RetryPolicy
 from sage.libs.generation.citations import check_citations
-from sage.libs.generation.retry import RetryPolicy
 
 __all__ = ["OpenAIGenerator"]
 
-_PUBLIC_URL = "https://api.openai.com/v1"
 _DEFAULT_MODEL = "gpt-4o-mini"
 _OFFLINE = "use ExtractiveGenerator, or set OPENAI_BASE_URL to a local server"
 
@@ -73,9 +71,8 @@ class OpenAIGenerator:
         retry_delay_s: Annotated[float, Meta(ge=0)] = 0.5,
         extra_body: dict[str, Any] | None = None,
     ) -> None:
-        base_url = _checked_url(base_url or os.environ.get("OPENAI_BASE_URL") or _PUBLIC_URL)
-        api_key = api_key or os.environ.get("OPENAI_API_KEY") or None
-        if api_key is None and base_url == _PUBLIC_URL:
+        address = openai_address("OpenAIGenerator", base_url, api_key)
+        if address.lacks_key:
             raise MissingKeyError(
                 "OPENAI_API_KEY", needed_by=f"OpenAIGenerator({model!r})", alternative=_OFFLINE
             )
@@ -86,7 +83,7 @@ class OpenAIGenerator:
             **(extra_body or {}),
         }
         policy = RetryPolicy(retries=retries, base_s=retry_delay_s)
-        self._endpoint = Endpoint(base_url, api_key, timeout_s, policy)
+        self._endpoint = Endpoint(address.url, address.key, timeout_s, policy)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(model={self.model!r}, endpoint={self._endpoint!r})"
@@ -274,13 +271,3 @@ async def _next(pieces: AsyncIterator[str | Answer]) -> str | Answer:
 
 async def _close(iterator: AsyncIterator[Any]) -> None:
     await iterator.aclose()  # type: ignore[attr-defined]
-
-
-def _checked_url(url: str) -> str:
-    """Return the URL without a trailing slash, or refuse it."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        shown = url if "@" not in url else "***"
-        problem = Problem("$.base_url", f"expected an http or https URL, got {shown!r}")
-        raise ConfigError("OpenAIGenerator", [problem])
-    return url.rstrip("/")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage.libs.generation.sse import SseDecoder
+from sage.libs.endpoint.sse import SseDecoder
 
 STREAM = (
     "\ufeffdata: eins\n\n"

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from urllib.parse import urlsplit, urlunsplit
 
 from sage.common.errors import EndpointError, UnreachableError
-from sage.libs.generation._background_loop import close_before_exit
-from sage.libs.generation.retry import RetryPolicy, retry_after_s
-from sage.libs.generation.sse import SseDecoder
+from sage.libs.endpoint.background_loop import close_before_exit
+from sage.libs.endpoint.retry import RetryPolicy, retry_after_s
+from sage.libs.endpoint.sse import SseDecoder
 
 if TYPE_CHECKING:
     import aiohttp
