@@ -11,6 +11,7 @@ import pytest
 from sage.kernel import (
     AsyncMapFunction,
     CoMapFunction,
+    DataStream,
     FilterFunction,
     FlatMapFunction,
     LocalEnvironment,
@@ -364,3 +365,24 @@ def test_counters_of_a_function_are_metrics() -> None:
         CollectingSink()
     )
     assert env.execute().metrics["counting"].custom == {"odd": 4}
+
+
+class InPairs(MapFunction[int, int]):
+    """Called by itself it adds one; on a stream it adds the sum of a pair of records."""
+
+    def map(self, record: int) -> int:
+        return record + 1
+
+    def expand(self, stream: DataStream[int], **options: Any) -> DataStream[int]:
+        return stream.map_batches(lambda pair: [n + sum(pair) for n in pair], max_size=2, **options)
+
+
+def test_a_composite_function_is_put_on_a_stream_as_what_it_expands_to() -> None:
+    """``map`` asks it once, with its own options, however it is given, and journals nothing."""
+    env = LocalEnvironment()
+    numbers = env.from_collection([1, 2, 3, 4])
+    pairs = numbers.map(InPairs(), name="pairs")
+    assert pairs.collect() == numbers.map(InPairs).collect() == [4, 5, 10, 11]
+    assert env.graph()[pairs.uid].name == "pairs"
+    with pytest.raises(GraphError, match="InPairs is put on a stream as several operators"):
+        numbers.map(InPairs, journal=True)

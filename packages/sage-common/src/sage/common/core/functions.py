@@ -27,6 +27,7 @@ __all__ = [
     "AsyncMapFunction",
     "BatchFunction",
     "CoMapFunction",
+    "CompositeFunction",
     "FilterFunction",
     "FlatMapFunction",
     "Function",
@@ -174,6 +175,24 @@ class MapFunction(Function, ABC, Generic[T_contra, U_co]):
     @abstractmethod
     def map(self, record: T_contra) -> U_co | None:
         """Return the record that replaces ``record``, or None for no output."""
+
+
+@runtime_checkable
+class CompositeFunction(Protocol):
+    """A map function that a stream puts on as several operators (Beam's composite transform).
+
+    ``stream.map(function)`` calls ``expand`` once, while the pipeline is built, instead of ``map``
+    for each record; so a function that works record by record when it is called by itself can work
+    in batches, or on what several branches made of one record, when it is on a stream.
+    """
+
+    def expand(self, stream: Any, **options: Any) -> Any:
+        """Return the stream of results.
+
+        Args:
+            stream: What ``map`` was called on.
+            options: What every verb takes and was given: ``name``, ``uid``, ``parallelism``...
+        """
 
 
 class FilterFunction(Function, ABC, Generic[T_contra]):

@@ -84,7 +84,7 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
         """Replace each record by what the function returns; None means no output.
 
         With ``executor="async"`` it takes an async function, and is ``map_async`` with its
-        defaults.
+        defaults. A `CompositeFunction` is put on the stream as the operators that it expands to.
 
         Args:
             function: A `MapFunction` (class or instance) or a callable.
@@ -101,14 +101,24 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
 
         Raises:
             FunctionError: if the function is no map function.
-            GraphError: if results are to be journalled and there are no checkpoints.
+            GraphError: if results are to be journalled and there are no checkpoints, or the
+                function is a composite one.
         """
-        if options.get("executor") == "async":
-            common, kwargs = split_options(options)
+        common, kwargs = split_options(options)
+        if common.get("executor") == "async":
             spec = FunctionSpec(shapes.MAP_ON_EVENT_LOOP, function, args, kwargs)
             return self._then(MapAsyncOperator(spec, journal=journal), common)
-        operator = partial(MapOperator, journal=journal)
-        return self._apply(shapes.MAP, operator, function, args, options)
+        spec = FunctionSpec(shapes.MAP, function, args, kwargs)
+        if (composite := spec.composite()) is None:
+            return self._then(MapOperator(spec, journal=journal), common)
+        if journal:
+            raise GraphError(
+                f"{spec.label} is put on a stream as several operators, whose results cannot be "
+                f"journalled",
+                hint="leave journal out",
+            )
+        expanded: DataStream[Any] = composite.expand(self, **common)
+        return expanded
 
     @overload
     def filter(self, function: Callable[[T], TypeGuard[U]], **options: Any) -> DataStream[U]: ...
