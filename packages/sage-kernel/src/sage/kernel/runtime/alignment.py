@@ -3,7 +3,7 @@
 A checkpoint is due in a task when it is known (somebody asked for it, or a barrier came) and every
 input has either delivered its barrier or ended. A source has no inputs, so it is due when asked; a
 task whose inputs have all ended is due when asked as well, and makes the cut for those behind it.
-Back edges of loops are no inputs here: what comes by them is logged (see ``task_checkpoints``).
+Back edges of loops are no inputs here: what comes by them is logged (see ``input_checkpoints``).
 
 While a task waits for the slower inputs, what comes behind the barrier of a faster one is kept
 back. Invariant: whatever is handed on before the cut came before the barrier of its input.

@@ -4,10 +4,8 @@ The cut is made on the task's thread between two batches: every operator puts wh
 remember into its `OperatorState`, the barrier goes on behind everything that was made of the
 records before, and the task goes on. Encoding and writing happen on the writer's thread.
 
-Besides its operators a task remembers what is *under way* in it: inputs of calls that have not
-come back, batches for which there was no room yet, and in the head of a loop the records that come
-round until the barrier has come round too (Carbone et al., Lightweight Asynchronous Snapshots,
-2015). Counts are remembered as well, so that after a recovery they tell of the records that count.
+Besides its operators a task remembers what is under way in it (see `input_checkpoints`), and the
+counts, so that after a recovery they tell of the records that count.
 """
 
 from __future__ import annotations
@@ -24,11 +22,10 @@ from sage.kernel.checkpoint.operator_state import OperatorState, RestoredState
 from sage.kernel.checkpoint.own_attributes import OwnAttributes
 from sage.kernel.checkpoint.steps import reached
 from sage.kernel.errors import JobFailedError, StateMismatchError
-from sage.kernel.graph.transformation import Partitioning
 from sage.kernel.operators.journalled import journal_of
 from sage.kernel.runtime.alignment import Alignment, Item
 from sage.kernel.runtime.channel import Batch, Channel, ChannelClosed, EndOfInput, Wake
-from sage.kernel.runtime.in_flight import InFlight
+from sage.kernel.runtime.input_checkpoints import InputCheckpoints
 from sage.kernel.runtime.kept_letters import KeptLetters
 from sage.kernel.runtime.restoration import Restoration
 from sage.kernel.runtime.segment import Node
@@ -41,14 +38,14 @@ if TYPE_CHECKING:
     from sage.kernel.checkpoint.journal import JournalFolder
     from sage.kernel.runtime.task import Task
 
-__all__ = ["COUNTS", "TaskCheckpoints", "give_journals"]
+__all__ = ["TaskCheckpoints", "give_journals"]
 
 _logger = logging.getLogger("sage.checkpoint")
 
-COUNTS = "#counts"
-PREPARED = "#prepared"
-RECEIVED = "#received"
-WATERMARKS = "#watermarks"
+_COUNTS = "#counts"
+_PREPARED = "#prepared"
+
+_Counts = dict[str, dict[str, Any]]  # of each operator, by its uid
 
 
 class TaskCheckpoints:
@@ -82,11 +79,8 @@ class TaskCheckpoints:
         self._seen_completed = 0
         self._transactions: dict[str, SinkTransactions] = {}
         self._covered: dict[int, dict[str, list[int]]] = {}  # prepared epochs by checkpoint
-        self._rounds: InFlight | None = None  # what comes round a loop while its cut is open
+        self._inputs = InputCheckpoints(task) if task.inputs else None
         self._open_cut: tuple[Barrier, list[tuple[str, OperatorState]]] | None = None
-        self._coming_round: set[Channel] = set()
-        self._received_before: dict[str, int] = {}
-        self._watermarks_before: list[float] | None = None
         self._last_cut = 0
         self._stopping = False
         self._woken = threading.Event()
@@ -144,13 +138,12 @@ class TaskCheckpoints:
         task = self._task
         for node in task.nodes:
             self._guarded(node, "restoring its state", partial(self._restore, node))
-        head = self._restored_inputs()
-        if head is not None:
-            self._restore_inputs(head)
-        elif task.inputs:  # it was inside of a chain, where nothing came by a channel
-            came = task.chain.nodes[0].statistics.entered
-            task.inputs[0].sent += came
-            task.inputs[0].received += came
+        if self._inputs is not None:
+            came = self._restored(self._inputs.uid, task.vertex.head.name)
+            if came is not None:
+                self._inputs.restore(came)
+            else:
+                self._inputs.restore_counts_of_chain()
         if task.subtask == 0 and not self.is_finished:  # one of them says it for all
             self._watched = {
                 node.transformation.name: [
@@ -162,7 +155,7 @@ class TaskCheckpoints:
 
     def _restore(self, node: Node) -> None:
         uid = node.transformation.uid
-        state = self._restoration.of(uid, self._task.subtask, self._task.vertex.parallelism)
+        state = self._restored(uid, node.transformation.name)
         transactions = self._transactions.get(uid)
         if state is not None:
             _restore_counts(node, state)
@@ -176,7 +169,7 @@ class TaskCheckpoints:
                 self._task.reader.restore(state, node.transformation.name, ended=self.is_finished)
         if transactions is not None:
             prepared = (
-                [epoch for epochs in state.whole(PREPARED) for epoch in epochs] if state else []
+                [epoch for epochs in state.whole(_PREPARED) for epoch in epochs] if state else []
             )
             restoration = self._restoration
             if restoration.starts_over:
@@ -185,46 +178,9 @@ class TaskCheckpoints:
             if not self.is_finished:
                 transactions.begin(restoration.highest_begun + 1)
 
-    def _restored_inputs(self) -> RestoredState | None:
-        if not self._task.inputs:
-            return None
-        uid = self._inputs_uid
-        return self._restoration.of(uid, self._task.subtask, self._task.vertex.parallelism)
-
-    @property
-    def _inputs_uid(self) -> str:
-        return f"@{self._task.vertex.head.uid}"
-
-    def _restore_inputs(self, state: RestoredState) -> None:
+    def _restored(self, uid: str, name: str) -> RestoredState | None:
         task = self._task
-        watermarks = state.whole(WATERMARKS)
-        if task.watermarks is not None and watermarks:
-            task.watermarks.restore(*watermarks)
-        first_of: dict[str, Channel] = {}
-        for channel in task.inputs:
-            first_of.setdefault(_input_name(channel), channel)
-        if task.subtask == 0 or not state.is_rescaled:
-            for counts in state.whole(RECEIVED):
-                for name, received in counts.items():
-                    if (counted := first_of.get(name)) is not None:
-                        counted.sent += received
-                        counted.received += received
-        for name, channel in first_of.items():
-            layout, operator = self._layout(channel), task.vertex.head.name
-            for batch in InFlight.restored(state, name, layout, operator):
-                if state.is_rescaled and self._is_broadcast(channel):
-                    why = "records under way to all of its subtasks cannot be divided"
-                    raise state.refuse_rescale(operator, why)
-                channel.readmit(batch)
-                task.held_back.append((channel, batch))
-        state.refuse_leftovers(task.vertex.head.name)
-
-    def _is_broadcast(self, channel: Channel) -> bool:
-        edges = self._task.vertex.head.inputs
-        return any(
-            edge.partitioning is Partitioning.BROADCAST and edge.input_index == channel.input_index
-            for edge in edges
-        )
+        return self._restoration.of(uid, task.subtask, task.vertex.parallelism, name)
 
     # What the task calls.
 
@@ -258,12 +214,8 @@ class TaskCheckpoints:
                 return True, []
             return True, self._alignment.deliver(channel, item)
         if channel.feeds_back:
-            if (
-                self._rounds is not None
-                and channel in self._coming_round
-                and isinstance(item, Batch)
-            ):
-                self._rounds.add(_input_name(channel), self._layout(channel), item)
+            if self._inputs is not None and isinstance(item, Batch):
+                self._inputs.comes_round(channel, item)
             return False, []
         if self._alignment.keeps(channel, item):
             return True, []
@@ -293,11 +245,10 @@ class TaskCheckpoints:
         """Say what is to be remembered for good, and wait until sinks may commit it."""
         if self._open_cut is not None:
             self._close_cut()
-        operators = [(n.transformation.uid, self._last_words(n)) for n in self._task.nodes]
-        if self._task.inputs:
-            inputs = OperatorState(self._codec(self._inputs_uid, self._task.vertex.head.name))
-            inputs.put_whole(RECEIVED, self._received(None))
-            operators.append((self._inputs_uid, tuple(inputs.sections())))
+        counts = _counts(self._task)
+        operators = [(n.transformation.uid, self._last_words(n, counts)) for n in self._task.nodes]
+        if self._inputs is not None:
+            operators.append((self._inputs.uid, tuple(self._inputs.last_words().sections())))
         self._writer.submit_finished(self._report, Finished(self.name, tuple(operators)))
         waiting = [t for t in self._transactions.values() if t.prepared]
         while any(t.prepared for t in waiting):
@@ -324,20 +275,22 @@ class TaskCheckpoints:
         operators = []
         covered: dict[str, list[int]] = {}
         full = self._writer.wants_full(self.name)
+        counts = _counts(task)
         for node in task.nodes:
-            state = OperatorState(self._codec(node.transformation.uid, node.transformation.name))
-            self._guarded(node, "taking its snapshot", partial(self._put, node, state, full))
+            state = self._new_state(node)
+            self._guarded(
+                node, "taking its snapshot", partial(self._put, node, state, counts, full)
+            )
             operators.append((node.transformation.uid, state))
         self._warn_of_own_attributes()  # sinks have flushed: what they buffer is no state
         for uid, transactions in self._transactions.items():
             covered[uid] = list(transactions.prepared)
         self._covered[barrier.checkpoint] = covered
         self._open_cut = (barrier, operators)
-        self._rounds = self._under_way()
-        self._coming_round = {channel for channel in task.inputs if channel.feeds_back}
+        awaits_rounds = self._inputs is not None and self._inputs.cut()
         if task.loop is not None:
             task.loop.open_cut()
-        if not self._coming_round:
+        if not awaits_rounds:
             self._close_cut()
         for edge in task.chain.edges:
             edge.cut(barrier)
@@ -362,86 +315,51 @@ class TaskCheckpoints:
                     ", ".join(f"self.{attribute}" for attribute in changed),
                 )
 
-    def _put(self, node: Node, state: OperatorState, full: bool) -> None:
-        live = node.live
+    def _put(self, node: Node, state: OperatorState, counts: _Counts, full: bool) -> None:
         transactions = self._transactions.get(node.transformation.uid)
         if transactions is not None:
-            state.put_whole(PREPARED, transactions.prepare())
+            state.put_whole(_PREPARED, transactions.prepare())
         else:
-            live.flush()
-        live.snapshot(state, full=full)
-        state.put_whole(COUNTS, _counts(self._task, node))
-        self._letters[node.transformation.uid].put_into(state, full=full)
+            node.live.flush()
+        node.live.snapshot(state, full=full)
+        self._put_account(node, state, counts, full)
+
+    def _put_account(self, node: Node, state: OperatorState, counts: _Counts, full: bool) -> None:
+        """Put what became of the records of an operator, and how far its source has read."""
+        uid = node.transformation.uid
+        state.put_whole(_COUNTS, counts[uid])
+        self._letters[uid].put_into(state, full=full)
         if node is self._task.source:
             assert self._task.reader is not None
             self._task.reader.snapshot(state)
 
-    def _under_way(self) -> InFlight:
-        task = self._task
-        under_way = InFlight(self._codec(self._inputs_uid, task.vertex.head.name))
-        in_flight = task.hosted.in_flight() if task.hosted is not None else None
-        if in_flight is not None and in_flight.values:
-            channel = task.inputs[0]
-            under_way.add(_input_name(channel), self._layout(channel), in_flight)
-        for channel, item in task.held_back:
-            if isinstance(item, Batch):
-                under_way.add(_input_name(channel), self._layout(channel), item)
-        self._received_before = self._received(in_flight)
-        self._watermarks_before = task.watermarks.snapshot() if task.watermarks else None
-        return under_way
-
-    def _received(self, in_flight: Batch | None) -> dict[str, int]:
-        """Return how many records each input has given, without those that are given again."""
-        received: dict[str, int] = {}
-        for channel in self._task.inputs:
-            name = _input_name(channel)
-            received[name] = received.get(name, 0) + channel.received
-        left = len(in_flight.values) if in_flight is not None else 0
-        for name, count in received.items():
-            taken = min(left, count)
-            received[name] -= taken
-            left -= taken
-        return received
-
     def _came_round(self, channel: Channel, barrier: Barrier) -> None:
         if self._open_cut is None or barrier.checkpoint != self._open_cut[0].checkpoint:
             return
-        self._coming_round.discard(channel)
-        if not self._coming_round:
+        assert self._inputs is not None
+        if self._inputs.came_round(channel):
             self._close_cut()
 
     def _close_cut(self) -> None:
         """Hand over what was cut, now that nothing belongs to it any more that is still to come."""
         assert self._open_cut is not None
-        assert self._rounds is not None
-        (barrier, operators), rounds = self._open_cut, self._rounds
-        self._open_cut = self._rounds = None
-        self._coming_round = set()
+        (barrier, operators), self._open_cut = self._open_cut, None
         if self._task.loop is not None:
             self._task.loop.close_cut()
-        if self._task.inputs:
-            inputs = OperatorState(self._codec(self._inputs_uid, self._task.vertex.head.name))
-            inputs.put_whole(RECEIVED, self._received_before)
-            if self._watermarks_before is not None:
-                inputs.put_whole(WATERMARKS, self._watermarks_before)
-            rounds.put_into(inputs)
-            operators.append((self._inputs_uid, inputs))
+        if self._inputs is not None:
+            operators.append((self._inputs.uid, self._inputs.close_cut()))
         snapshot = TaskSnapshot(self.name, self._task.label, barrier, operators)
         self._writer.submit(self._report, snapshot)
 
-    def _last_words(self, node: Node) -> tuple[Any, ...]:
-        state = OperatorState(self._codec(node.transformation.uid, node.transformation.name))
+    def _last_words(self, node: Node, counts: _Counts) -> tuple[Any, ...]:
+        state = self._new_state(node)
 
         def put() -> None:
             transactions = self._transactions.get(node.transformation.uid)
             if transactions is not None:  # one that had finished before has nothing new
                 epochs = [] if self.is_finished else transactions.prepare()
-                state.put_whole(PREPARED, epochs)
-            state.put_whole(COUNTS, _counts(self._task, node))
-            self._letters[node.transformation.uid].put_into(state, full=True)
-            if node is self._task.source:
-                assert self._task.reader is not None
-                self._task.reader.snapshot(state)
+                state.put_whole(_PREPARED, epochs)
+            self._put_account(node, state, counts, full=True)
 
         self._guarded(node, "preparing its last epoch", put)
         return tuple(state.sections())
@@ -478,8 +396,8 @@ class TaskCheckpoints:
             self._codecs[uid] = StateCodec(name)
         return self._codecs[uid]
 
-    def _layout(self, channel: Channel) -> tuple[str, ...]:
-        return self._task.chain.root.layouts[channel.input_index]
+    def _new_state(self, node: Node) -> OperatorState:
+        return OperatorState(self._codec(node.transformation.uid, node.transformation.name))
 
 
 def give_journals(task: Task, journals: JournalFolder) -> None:
@@ -491,24 +409,22 @@ def give_journals(task: Task, journals: JournalFolder) -> None:
         )
 
 
-def _input_name(channel: Channel) -> str:
-    back = " back" if channel.feeds_back else ""
-    return f"{channel.input_index}{back} {channel.edge[0]}"
-
-
-def _counts(task: Task, node: Node) -> dict[str, Any]:
-    """Return the counts of an operator, with what it received, wherever in a loop it was.
+def _counts(task: Task) -> _Counts:
+    """Return the counts of each operator, with what it received, wherever in a loop it was.
 
     Inside of a loop that number follows from those before it; behind a change of the parallelism
     the operator may be the first.
     """
-    rows = {row.uid: row for row in metrics_of(task)}
-    received = rows[node.transformation.uid].received
-    return {**node.statistics.snapshot(), "entered": received - node.statistics.pending}
+    received = {row.uid: row.received for row in metrics_of(task)}
+    counts = {}
+    for node in task.nodes:
+        uid, statistics = node.transformation.uid, node.statistics
+        counts[uid] = {**statistics.snapshot(), "entered": received[uid] - statistics.pending}
+    return counts
 
 
 def _restore_counts(node: Node, state: RestoredState) -> None:
-    counts: Iterable[dict[str, Any]] = state.whole(COUNTS)
+    counts: Iterable[dict[str, Any]] = state.whole(_COUNTS)
     if state.subtask == 0 or not state.is_rescaled:
         for each in counts:
             node.statistics.restore(each)
