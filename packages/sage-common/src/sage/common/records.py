@@ -1,6 +1,6 @@
 """The typed values that flow through a RAG pipeline, one stage building on the one before::
 
-    Document → Chunk                          while indexing
+    Document → Chunk → EmbeddedChunk          while indexing
     Query → Retrieved → Prompt → Answer       while answering
 
 A record is immutable, is read as attributes and as a mapping (``passage["doc_id"]``,
@@ -13,16 +13,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from sage.common.errors import DataError
 from sage.common.ids import content_id
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 __all__ = [
     "Answer",
     "Chunk",
     "Citation",
     "Document",
+    "EmbeddedChunk",
     "Passage",
     "Prompt",
     "Query",
@@ -72,7 +77,9 @@ class Record:
 
 
 def _plain(value: Any) -> Any:
-    return value.to_dict() if isinstance(value, Record) else str(value)
+    if isinstance(value, Record):
+        return value.to_dict()
+    return value.tolist() if hasattr(value, "tolist") else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +129,26 @@ class Chunk(Record):
     end: int = 0
     source: str = ""
     metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class EmbeddedChunk(Chunk):
+    """A chunk with the vector of its text.
+
+    Two of them are equal if all but the vectors is: the vector follows from text and model.
+
+    Attributes:
+        vector: float32 [dim], of length 1.
+        model: The id of the embedder that made it; vectors of two models cannot be compared.
+
+    Example:
+        >>> embedded = EmbeddedChunk("Water boils.", "a#0", "a", vector=[0.6, 0.8], model="m")
+        >>> embedded["vector"], Passage.of(embedded).doc_id
+        ([0.6, 0.8], 'a')
+    """
+
+    vector: Sequence[float] | npt.NDArray[np.float32] = field(default=(), compare=False)
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +230,8 @@ class Query(Record):
         filter: A metadata filter in Chroma's language, such as ``{"doc_id": {"$in": [...]}}``.
         metadata: Whatever came with it.
         steps: What it has gone through so far.
+        explain: Whether the stages shall say in their steps which candidates they had, with ranks
+            and scores; it costs time and memory for each query.
 
     Example:
         >>> query = Query.of("What is SAGE?")
@@ -215,6 +244,7 @@ class Query(Record):
     filter: Mapping[str, Any] | None = None
     metadata: Mapping[str, Any] = field(default_factory=dict)
     steps: tuple[Step, ...] = ()
+    explain: bool = False
 
     def __post_init__(self) -> None:
         if not self.id:
@@ -249,7 +279,7 @@ class Query(Record):
             text = text.text
         if not isinstance(text, str):
             raise DataError(f"expected a mapping with 'query', got keys {sorted(map(str, value))}")
-        own = {"text", "query", "question", "id", "filter", "metadata", "steps"}
+        own = {"text", "query", "question", "id", "filter", "metadata", "steps", "explain"}
         extra = {name: item for name, item in value.items() if name not in own}
         return cls(
             text.strip(),
@@ -257,6 +287,7 @@ class Query(Record):
             filter=value.get("filter"),
             metadata={**value.get("metadata", {}), **extra},
             steps=tuple(value.get("steps", ())),
+            explain=bool(value.get("explain", False)),
         )
 
 

@@ -49,7 +49,9 @@ class OpenAIGenerator(generation.OpenAIGenerator, GenerateFunction):
 OpenAIGeneratorOperator = OpenAIGenerator
 
 
-_QUERY_KEYS = frozenset({"text", "query", "question", "id", "filter", "metadata", "steps"})
+_QUERY_KEYS = frozenset(
+    {"text", "query", "question", "id", "filter", "metadata", "steps", "explain"}
+)
 
 
 def as_prompt(record: Askable) -> Prompt:
