@@ -187,7 +187,7 @@ class RecoveringRun:
         self._over.set()
         run = self._run
         if run is not None:
-            run.stop_with_checkpoint()
+            run.coordinator.stop_with_checkpoint()
 
     def cancel(self) -> None:
         """Stop at once; what is behind the newest checkpoint will be done again."""
@@ -207,7 +207,7 @@ class RecoveringRun:
         Raises:
             CheckpointError: if the job does not run, or it cannot be completed.
         """
-        return self._running("a savepoint").savepoint(path, timeout_s)
+        return self._running("a savepoint").coordinator.savepoint(path, timeout_s)
 
     def checkpoint(self, timeout_s: float | None = None) -> str:
         """Make a checkpoint out of turn; return where it is.
@@ -215,7 +215,7 @@ class RecoveringRun:
         Raises:
             CheckpointError: if the job does not run, or it cannot be completed.
         """
-        return self._running("a checkpoint").checkpoint(timeout_s)
+        return self._running("a checkpoint").coordinator.checkpoint(timeout_s)
 
     def _running(self, what: str) -> CheckpointedRun:
         run = self._run
@@ -359,7 +359,7 @@ class RecoveringRun:
             run.cancel()
             return
         if self._over.is_set():  # it may have been told to the attempt before
-            run.stop_with_checkpoint()
+            run.coordinator.stop_with_checkpoint()
         if inline:
             run.run_inline()
         else:

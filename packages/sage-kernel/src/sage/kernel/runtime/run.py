@@ -13,6 +13,7 @@ from sage.kernel.runtime.run_state import RunState
 from sage.kernel.runtime.services import ServiceFactory
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.coordinator import Coordinator
     from sage.kernel.metrics.checkpoints import CheckpointMetrics
 
 __all__ = ["CheckpointedRun", "Run", "Runtime"]
@@ -72,22 +73,9 @@ class Run(Protocol):
 class CheckpointedRun(Run, Protocol):
     """A run that makes checkpoints."""
 
-    def stop_with_checkpoint(self) -> None:
-        """Let sources read no further, and end when what they read is safe."""
-
-    def checkpoint(self, timeout_s: float | None = None) -> str:
-        """Make a checkpoint out of turn; return where it is.
-
-        Raises:
-            CheckpointError: if it cannot be completed.
-        """
-
-    def savepoint(self, path: str | None, timeout_s: float | None = None) -> str:
-        """Make a checkpoint that is kept; return where it is.
-
-        Raises:
-            CheckpointError: if it cannot be completed.
-        """
+    @property
+    def coordinator(self) -> Coordinator:
+        """Who makes them: checkpoints out of turn and savepoints are asked of it."""
 
 
 class Runtime(Protocol):

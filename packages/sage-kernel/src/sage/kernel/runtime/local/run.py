@@ -29,6 +29,7 @@ from sage.kernel.runtime.task_metrics import edge_metrics_of, metrics_of
 from sage.kernel.runtime.wiring import LocalWiring, Wiring
 
 if TYPE_CHECKING:
+    from sage.kernel.checkpoint.coordinator import Coordinator
     from sage.kernel.metrics.checkpoints import CheckpointMetrics
     from sage.kernel.runtime.local.checkpoints import LocalCheckpoints
     from sage.kernel.runtime.recovery import Beginning
@@ -156,20 +157,11 @@ class LocalRun:
         """How its checkpoints went; None if it makes none."""
         return self._checkpoints.coordinator.statistics if self._checkpoints else None
 
-    def stop_with_checkpoint(self) -> None:
-        """Let sources read no further, and end when what they read is safe."""
+    @property
+    def coordinator(self) -> Coordinator:
+        """Who makes its checkpoints."""
         assert self._checkpoints is not None
-        self._checkpoints.coordinator.stop_with_checkpoint()
-
-    def checkpoint(self, timeout_s: float | None = None) -> str:
-        """Make a checkpoint out of turn; return where it is."""
-        assert self._checkpoints is not None
-        return self._checkpoints.coordinator.checkpoint(timeout_s)
-
-    def savepoint(self, path: str | None, timeout_s: float | None = None) -> str:
-        """Make a checkpoint that is kept; return where it is."""
-        assert self._checkpoints is not None
-        return self._checkpoints.coordinator.savepoint(path, timeout_s)
+        return self._checkpoints.coordinator
 
     def subtask_metrics(self) -> list[OperatorMetrics]:
         """Return the counts of every operator in every subtask."""

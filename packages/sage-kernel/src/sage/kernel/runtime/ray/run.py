@@ -172,20 +172,11 @@ class RayRun:
         """How its checkpoints went; None if it makes none."""
         return self._coordinator.statistics if self._coordinator is not None else None
 
-    def stop_with_checkpoint(self) -> None:
-        """Let sources read no further, and end when what they read is safe."""
+    @property
+    def coordinator(self) -> Coordinator:
+        """Who makes its checkpoints."""
         assert self._coordinator is not None
-        self._coordinator.stop_with_checkpoint()
-
-    def checkpoint(self, timeout_s: float | None = None) -> str:
-        """Make a checkpoint out of turn; return where it is."""
-        assert self._coordinator is not None
-        return self._coordinator.checkpoint(timeout_s)
-
-    def savepoint(self, path: str | None, timeout_s: float | None = None) -> str:
-        """Make a checkpoint that is kept; return where it is."""
-        assert self._coordinator is not None
-        return self._coordinator.savepoint(path, timeout_s)
+        return self._coordinator
 
     def subtask_metrics(self) -> list[OperatorMetrics]:
         """Return the counts of every operator in every subtask."""
