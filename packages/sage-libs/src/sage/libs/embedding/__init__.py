@@ -7,6 +7,7 @@ Layout::
 
     embedder.py     the Embedder and TokenEmbedder protocols, load_embedder
     onnx_bert.py    OnnxEmbedder: BERT-like models on ONNX Runtime
+    openai.py       OpenAIEmbedder: any OpenAI-compatible endpoint, vLLM servers too
     mock.py         MockTextEmbedder: hashed words, for tests
     tokenizer.py    the model's own tokenizer, shared with the chunker
     weights.py      model id -> directory with the weights
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     )
     from sage.libs.embedding.mock import MockTextEmbedder
     from sage.libs.embedding.onnx_bert import OnnxEmbedder
+    from sage.libs.embedding.openai import OpenAIEmbedder
     from sage.libs.embedding.tokenizer import load_tokenizer
     from sage.libs.embedding.weights import MissingWeightsError
 
@@ -38,6 +40,7 @@ __all__ = [
     "MissingWeightsError",
     "MockTextEmbedder",
     "OnnxEmbedder",
+    "OpenAIEmbedder",
     "TokenEmbedder",
     "load_embedder",
     "load_tokenizer",
@@ -49,6 +52,7 @@ _HOME = {
     "MissingWeightsError": "weights",
     "MockTextEmbedder": "mock",
     "OnnxEmbedder": "onnx_bert",
+    "OpenAIEmbedder": "openai",
     "TokenEmbedder": "embedder",
     "load_embedder": "embedder",
     "load_tokenizer": "tokenizer",

@@ -22,6 +22,8 @@ DEFAULT_MODEL: Final = "sentence-transformers/all-MiniLM-L6-v2"
 # By the id's prefix, for embedders that are not weights on this machine ...
 _KINDS: Final = {
     "mock": "sage.libs.embedding.mock:from_id",
+    "openai": "sage.libs.embedding.openai:from_openai_id",
+    "vllm": "sage.libs.embedding.openai:from_vllm_id",
 }
 # ... and by backend, for the same weights computed by different libraries.
 _BACKENDS: Final = {

@@ -1,17 +1,21 @@
 """A fake OpenAI-compatible endpoint on the loopback interface, for tests and examples.
 
-It is a real HTTP server that streams real server-sent events; what it says is scripted. A client
-pointed at it takes the same path as against a real endpoint, failures included.
+It is a real HTTP server that streams real server-sent events; what it says is scripted, and its
+vectors are those of the mock embedder. A client pointed at it takes the same path as against a real
+endpoint, failures included.
 """
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import threading
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
+
+from sage.libs.embedding.mock import MockTextEmbedder
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -54,20 +58,33 @@ class Request:
 
 
 class FakeOpenAIServer:
-    """Serves ``/v1/chat/completions`` in a thread, on a free port of the loopback interface.
+    """Serves chat completions and embeddings in a thread, on a free port of the loopback interface.
 
-    Replies are taken from the script in order; when it is used up, the last question is echoed.
-    Use it as a context manager.
+    Replies are taken from the script in order, whatever is asked for. When it is used up,
+    ``/v1/chat/completions`` echoes the last question and ``/v1/embeddings`` gives vectors, which it
+    lists last text first: a client has to look at their ``index``. Use it as a context manager.
 
     Args:
         script: Texts (answered as they are, streamed word by word) or `Reply` values.
+        embed: Makes a vector (a row of floats) of each text; called on a thread for each request,
+            so that a test may wait in it. Default: the mock embedder with 16 dimensions.
+        base64: What the server does when it is asked for vectors in base64: give them, ``ignore``
+            that and give numbers, or ``refuse`` the request.
 
     Attributes:
         base_url: Where a client should point.
         requests: Every request so far, in order.
     """
 
-    def __init__(self, script: Iterable[str | Reply] = ()) -> None:
+    def __init__(
+        self,
+        script: Iterable[str | Reply] = (),
+        *,
+        embed: Callable[[list[str]], Any] | None = None,
+        base64: Literal["give", "ignore", "refuse"] = "give",
+    ) -> None:
+        self._embed = embed or MockTextEmbedder().embed
+        self._base64 = base64
         self._script = [_reply(item) for item in script]
         self.requests: list[Request] = []
         self.base_url = ""
@@ -91,6 +108,7 @@ class FakeOpenAIServer:
 
         app = web.Application()
         app.router.add_post("/v1/chat/completions", self._answer)
+        app.router.add_post("/v1/embeddings", self._vectors)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.1)
         await self._runner.setup()
         site = web.TCPSite(self._runner, "127.0.0.1", 0)
@@ -103,14 +121,36 @@ class FakeOpenAIServer:
             await self._runner.cleanup()
 
     async def _answer(self, request: web.Request) -> web.StreamResponse:
-        body = await request.json()
-        headers = {name.lower(): value for name, value in request.headers.items()}
-        self.requests.append(Request(body, headers))
+        body = await self._received(request)
         reply = self._script.pop(0) if self._script else _echo(body)
         send: Callable[..., Awaitable[web.StreamResponse]] = (
             _send_stream if body.get("stream") and reply.status == 200 else _send_whole
         )
         return await send(request, body, reply)
+
+    async def _vectors(self, request: web.Request) -> web.StreamResponse:
+        body = await self._received(request)
+        if self._script:
+            return await _send_whole(request, body, self._script.pop(0))
+        texts = body["input"]
+        wants_base64 = body.get("encoding_format") == "base64"
+        if "" in texts:
+            return await _send_whole(
+                request, body, Reply(["input cannot be an empty string"], status=400)
+            )
+        if wants_base64 and self._base64 == "refuse":
+            return await _send_whole(
+                request, body, Reply(["unknown field 'encoding_format'"], status=422)
+            )
+        rows = await asyncio.to_thread(self._embed, texts)
+        answer = _embeddings(body, rows, in_base64=wants_base64 and self._base64 == "give")
+        return await _send_whole(request, body, Reply(raw=json.dumps(answer).encode()))
+
+    async def _received(self, request: web.Request) -> dict[str, Any]:
+        body: dict[str, Any] = await request.json()
+        headers = {name.lower(): value for name, value in request.headers.items()}
+        self.requests.append(Request(body, headers))
+        return body
 
 
 def _reply(item: str | Reply) -> Reply:
@@ -194,6 +234,23 @@ def _event(
     return b"data: " + json.dumps(event, ensure_ascii=False).encode() + b"\n\n"
 
 
+def _embeddings(body: Mapping[str, Any], rows: Any, *, in_base64: bool) -> dict[str, Any]:
+    import numpy as np
+
+    data = []
+    for index, row in enumerate(rows):
+        vector = np.asarray(row, dtype="<f4")
+        shown = base64.b64encode(vector.tobytes()).decode() if in_base64 else vector.tolist()
+        data.append({"object": "embedding", "index": index, "embedding": shown})
+    words = sum(len(text.split()) for text in body["input"])
+    return {
+        "object": "list",
+        "model": body["model"],
+        "data": data[::-1],
+        "usage": {"prompt_tokens": words, "total_tokens": words},
+    }
+
+
 def _usage(body: Mapping[str, Any], reply: Reply) -> dict[str, int]:
-    words = sum(len(message["content"].split()) for message in body["messages"])
+    words = sum(len(message["content"].split()) for message in body.get("messages", ()))
     return {"prompt_tokens": words, "completion_tokens": len(reply.pieces)}
