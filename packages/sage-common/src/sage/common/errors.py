@@ -9,6 +9,8 @@ The tree::
     ├── MissingExtraError      an optional dependency is not installed
     ├── MissingKeyError        an environment variable (a key, a secret) is not set
     ├── DataError              a file or record that cannot be read as what it claims to be
+    │   ├── LimitError         it would take more time, memory or space than is allowed
+    │   └── AccessRefusedError a path or address that a document may not be read from
     ├── StorageError           a store that cannot be written or opened (full disk, lock, damage)
     ├── UnreachableError       an endpoint that does not answer
     ├── EndpointError          an endpoint that answers with an error
@@ -27,10 +29,12 @@ from collections.abc import Sequence
 from typing import Any, ClassVar, NamedTuple
 
 __all__ = [
+    "AccessRefusedError",
     "ConfigError",
     "DataError",
     "DuplicateNameError",
     "EndpointError",
+    "LimitError",
     "MissingExtraError",
     "MissingKeyError",
     "Problem",
@@ -192,6 +196,18 @@ class DataError(SageError):
     """A file or record cannot be read as what it claims to be."""
 
     code = "data-error"
+
+
+class LimitError(DataError):
+    """A document would take more time, memory or space than is allowed; it names the limit."""
+
+    code = "limit-exceeded"
+
+
+class AccessRefusedError(DataError):
+    """A path or an address that documents may not be read from; it says why."""
+
+    code = "access-refused"
 
 
 class StorageError(SageError):
