@@ -12,6 +12,7 @@ Layout::
     catalogue.py  documents and chunks, in SQLite
     writer.py     CollectionWriter: one update
     reader.py     Collection: stats and searching
+    sink.py       CollectionSink: the chunks of a stream
     testing.py    fills and asks collections in tests
 """
 
@@ -22,11 +23,17 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from sage.libs.collection.reader import Collection, CollectionStats
+    from sage.libs.collection.sink import CollectionSink
     from sage.libs.collection.writer import CollectionWriter
 
-__all__ = ["Collection", "CollectionStats", "CollectionWriter"]
+__all__ = ["Collection", "CollectionSink", "CollectionStats", "CollectionWriter"]
 
-_HOME = {"Collection": "reader", "CollectionStats": "reader", "CollectionWriter": "writer"}
+_HOME = {
+    "Collection": "reader",
+    "CollectionSink": "sink",
+    "CollectionStats": "reader",
+    "CollectionWriter": "writer",
+}
 
 
 def __getattr__(name: str) -> Any:

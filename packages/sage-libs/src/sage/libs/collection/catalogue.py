@@ -129,6 +129,28 @@ class Catalogue:
             rows.chunks,
         )
 
+    def described(self, source: str) -> Facts:
+        """Return the metadata of a document; none for one that is not there."""
+        query = "SELECT metadata FROM documents WHERE source = ?"
+        row = self._db.execute(query, (source,)).fetchone()
+        return {} if row is None else msgspec.json.decode(row[0], type=Facts)
+
+    def upsert(self, source: str, doc_id: str, chunk_id: str, chunk: Chunk) -> None:
+        """Put one chunk in, beside those that its document has; an older one of its id goes.
+
+        Raises:
+            DataError: if its metadata cannot be stored.
+        """
+        metadata = _encoded(chunk.metadata, source)
+        self._db.execute(
+            "INSERT OR IGNORE INTO documents VALUES (?, ?, '', '{}')", (source, doc_id)
+        )
+        self._db.execute(
+            "INSERT OR REPLACE INTO chunks (id, source, text, start, end, metadata) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            (chunk_id, source, _clean(chunk.text), chunk.start, chunk.end, metadata),
+        )
+
     def _refuse_taken(self, chunk_id: str, source: str) -> None:
         row = self._db.execute("SELECT source FROM chunks WHERE id = ?", (chunk_id,)).fetchone()
         if row is not None and row[0] != source:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import os
 import shutil
@@ -127,6 +128,35 @@ class CollectionWriter:
             for (chunk_id, chunk), vector in zip(by_id.items(), matrix, strict=True):
                 facts = facts_of(passage_of(document, source, chunk_id, chunk))
                 self._added[chunk_id] = (vector, dict(facts))
+            if len(self._added) >= _ROWS_AT_ONCE:
+                self._flush()
+
+    def upsert(self, chunks: Sequence[Chunk], vectors: npt.ArrayLike) -> None:
+        """Put chunks in one by one, for a stream of them; one of the same id is replaced.
+
+        Unlike `add` it leaves the other chunks of a document where they are.
+
+        Args:
+            chunks: Each with a ``chunk_id``, and a ``source`` or ``doc_id``; no id twice.
+            vectors: float32 [len(chunks), dim], made by ``self.model``.
+
+        Raises:
+            DataError: if they do not fit together or into the collection.
+            StorageError: if they cannot be written; the old index still answers.
+        """
+        matrix = np.asarray(vectors, dtype=np.float32)
+        if self.dim == 0 and matrix.ndim == 2 and len(matrix):
+            self.dim = matrix.shape[1]
+        matrix, _, _ = checked_rows(self.dim, [c.chunk_id for c in chunks], matrix, None, None)
+        with self._failures():
+            catalogue = self._changing()
+            for chunk, vector in zip(chunks, matrix, strict=True):
+                source = chunk.source or chunk.doc_id
+                document = Document("", chunk.doc_id or content_id(source), source)
+                catalogue.upsert(source, document.doc_id, chunk.chunk_id, chunk)
+                document = dataclasses.replace(document, metadata=catalogue.described(source))
+                facts = facts_of(passage_of(document, source, chunk.chunk_id, chunk))
+                self._added[chunk.chunk_id] = (vector, facts)
             if len(self._added) >= _ROWS_AT_ONCE:
                 self._flush()
 
