@@ -16,7 +16,6 @@ a process that was thought dead and comes back cannot touch the files of the one
 from __future__ import annotations
 
 import contextlib
-import logging
 import os
 import re
 import secrets
@@ -26,6 +25,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from sage.common.errors import StorageError
 from sage.libs.io.record_writer import RecordWriter, StartWriter
+from sage.libs.io.staged_sink import Share
 from sage.libs.io.whole_file import BUFFER_BYTES, write_problem
 
 __all__ = ["FileParts"]
@@ -54,10 +54,7 @@ class FileParts:
     Args:
         path: The directory; its extension becomes that of the parts.
         start_writer: Makes what writes records into a part.
-        subtask: Which subtask, from 0.
-        parallelism: How many there are.
-        is_exact: Whether output of epochs that will be written again is an error, or a warning.
-        logger: Where warnings go.
+        share: Which parts are this subtask's.
 
     Raises:
         StorageError: if the path is a file, or the directory holds something else than parts.
@@ -67,17 +64,11 @@ class FileParts:
         self,
         path: str,
         start_writer: StartWriter,
-        *,
-        subtask: int = 0,
-        parallelism: int = 1,
-        is_exact: bool = True,
-        logger: logging.Logger | None = None,
+        share: Share,
     ) -> None:
         self._path = path
         self._start_writer = start_writer
-        self._subtask, self._parallelism = subtask, parallelism
-        self._is_exact = is_exact
-        self._logger = logger or logging.getLogger(__name__)
+        self._share = share
         self._directory = Path(os.path.realpath(os.path.expanduser(path)))
         self._pending = self._directory.with_name(f".{self._directory.name}.pending")
         self._suffix = self._directory.suffix
@@ -202,7 +193,7 @@ class FileParts:
             part.path.unlink(missing_ok=True)
 
     def _name(self, epoch: int) -> str:
-        return f"part-{self._subtask}-{epoch}{self._suffix}"
+        return f"part-{self._share.subtask}-{epoch}{self._suffix}"
 
     def _move(self, part: Path, to: Path) -> None:
         # A rename replaces silently. What is in the way was written by someone else.
@@ -230,7 +221,7 @@ class FileParts:
             if (match := name.fullmatch(entry)) is None:
                 continue
             subtask, epoch = int(match[1]), int(match[2])
-            if subtask % self._parallelism == self._subtask:
+            if self._share.owns(subtask):
                 is_open = match.lastindex == 3
                 yield _Part(directory / entry, subtask, epoch, is_open)
 
@@ -281,17 +272,12 @@ class FileParts:
             f"({len(twice)} such part{'s' if len(twice) > 1 else ''}), "
             "whose records this run will write again"
         )
-        if not self._is_exact:
-            self._logger.warning("%s", told)
-            return
-        raise StorageError(
-            told,
-            hint="the job goes on from before they were written, or has lost its checkpoints: "
+        hint = (
+            "the job goes on from before they were written, or has lost its checkpoints: "
             "delete them, or start over with fresh=True; or they are another job's: give each a "
-            "directory of its own",
-            path=self._path,
-            parts=twice,
+            "directory of its own"
         )
+        self._share.refuse_twice(StorageError(told, hint=hint, path=self._path, parts=twice))
 
 
 def _sync(directory: Path) -> None:

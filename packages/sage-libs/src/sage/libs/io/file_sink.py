@@ -12,17 +12,17 @@ from collections.abc import Sequence
 from typing import Annotated, Any, BinaryIO
 
 from sage.common.config import Meta, configurable
-from sage.common.core.functions import SinkFunction
 from sage.common.errors import ConfigError, Problem, StorageError
 from sage.libs.io.file_parts import FileParts
 from sage.libs.io.record_writer import CsvWriter, JsonWriter, LineWriter, RecordWriter
+from sage.libs.io.staged_sink import Share, StagedSink
 from sage.libs.io.whole_file import WholeFile
 
 __all__ = ["CsvSink", "FileSink", "JsonlSink"]
 
 
 @configurable
-class FileSink(SinkFunction[Any]):
+class FileSink(StagedSink):
     """Writes one record a line: text as it is, anything else as JSON.
 
     Text that holds line breaks is written as a JSON string, so that one record stays one line.
@@ -76,18 +76,11 @@ class FileSink(SinkFunction[Any]):
             StorageError: if it cannot be made.
             ConfigError: at a parallelism above 1 without checkpoints.
         """
-        mode = getattr(context, "checkpoint_mode", None)
-        parallelism = getattr(context, "parallelism", 1)
-        if mode is not None:
-            self._parts = FileParts(
-                self.file_path,
-                self.record_writer,
-                subtask=context.parallel_index,
-                parallelism=parallelism,
-                is_exact=mode == "exactly_once",
-                logger=self.logger,
-            )
+        share = Share.of(context, self.logger)
+        if share is not None:
+            self._stage = self._parts = FileParts(self.file_path, self.record_writer, share)
             return
+        parallelism = getattr(context, "parallelism", 1)
         if parallelism > 1:
             problem = Problem(
                 "$.parallelism",
@@ -104,26 +97,6 @@ class FileSink(SinkFunction[Any]):
             DataError: if it cannot be written in this kind of file.
         """
         (self._parts or self._whole or self._file()).write(record)
-
-    def begin(self, epoch: int) -> None:
-        """Start an epoch."""
-        self._transaction().begin(epoch)
-
-    def prepare(self, epoch: int) -> str | None:
-        """Complete the part of an epoch; return its name, or None if nothing was written."""
-        return self._transaction().prepare(epoch)
-
-    def commit(self, epoch: int) -> None:
-        """Move the part of an epoch into the directory."""
-        self._transaction().commit(epoch)
-
-    def abort(self, epoch: int) -> None:
-        """Throw away the part of an epoch that is not committed."""
-        self._transaction().abort(epoch)
-
-    def start_over(self) -> None:
-        """Remove the parts that an earlier run has written."""
-        self._transaction().start_over()
 
     def flush(self) -> None:
         """Take note that the input has ended: what was written is all there is."""
@@ -160,14 +133,8 @@ class FileSink(SinkFunction[Any]):
             self._whole = WholeFile(self.file_path, self.record_writer)
         return self._whole
 
-    def _transaction(self) -> FileParts:
-        if self._parts is None:
-            raise StorageError(
-                f"{self.file_path!r} was opened without checkpoints and has no epochs",
-                hint="the context that open() is given says checkpoint_mode",
-                path=self.file_path,
-            )
-        return self._parts
+    def _target(self) -> str:
+        return repr(self.file_path)
 
 
 @configurable

@@ -6,17 +6,17 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 from sage.common.config import Meta, configurable
-from sage.common.core.functions import SinkFunction
-from sage.common.errors import DataError, StorageError
+from sage.common.errors import DataError
 from sage.libs.io.record_writer import as_json
 from sage.libs.io.redis_server import RedisServer
 from sage.libs.io.redis_staging import RedisStaging
+from sage.libs.io.staged_sink import Share, StagedSink
 
 __all__ = ["RedisStreamSink"]
 
 
 @configurable
-class RedisStreamSink(SinkFunction[Any]):
+class RedisStreamSink(StagedSink):
     """Adds each record to a Redis stream.
 
     Without checkpoints a record is in the stream as soon as it is written. With checkpoints it
@@ -63,7 +63,7 @@ class RedisStreamSink(SinkFunction[Any]):
         self.max_entries = max_entries
         self.owner = owner
         self._server: RedisServer | None = None
-        self._staging: RedisStaging | None = None
+        self._entries: RedisStaging | None = None
 
     def open(self, context: Any) -> None:
         """Connect.
@@ -71,19 +71,16 @@ class RedisStreamSink(SinkFunction[Any]):
         Raises:
             UnreachableError: if the server cannot be reached.
         """
-        mode = getattr(context, "checkpoint_mode", None)
+        share = Share.of(context, self.logger)
         # Without checkpoints nothing could tell that an entry is there already.
-        self._server = RedisServer(self.url, repeats=mode is not None)
-        if mode is not None:
-            self._staging = RedisStaging(
+        self._server = RedisServer(self.url, repeats=share is not None)
+        if share is not None:
+            self._stage = self._entries = RedisStaging(
                 self._server,
                 self.stream,
                 self.owner or context.uid,
+                share,
                 max_entries=self.max_entries,
-                subtask=context.parallel_index,
-                parallelism=context.parallelism,
-                is_exact=mode == "exactly_once",
-                logger=self.logger,
             )
 
     def write(self, record: Any) -> None:
@@ -94,53 +91,26 @@ class RedisStreamSink(SinkFunction[Any]):
             DataError: if it cannot be written.
         """
         fields = self._fields(record)
-        if self._staging is not None:
-            self._staging.write([part for item in fields.items() for part in item])
+        if self._entries is not None:
+            self._entries.write([part for item in fields.items() for part in item])
             return
         server = self._connected()
         with server.failures("write to", self.stream):
             server.client.xadd(self.stream, fields, maxlen=self.max_entries, approximate=True)
 
-    def begin(self, epoch: int) -> None:
-        """Start an epoch."""
-        self._transaction().begin(epoch)
-
-    def prepare(self, epoch: int) -> str | None:
-        """Stage the rest of an epoch; return its name, or None if nothing was written."""
-        return self._transaction().prepare(epoch)
-
-    def commit(self, epoch: int) -> None:
-        """Move what was staged for an epoch into the stream."""
-        self._transaction().commit(epoch)
-
-    def abort(self, epoch: int) -> None:
-        """Throw away what was staged for an epoch and is not committed."""
-        self._transaction().abort(epoch)
-
-    def start_over(self) -> None:
-        """Remove the entries that an earlier run has added."""
-        self._transaction().start_over()
-
     def close(self) -> None:
         """Close the connection; what is prepared stays for whoever takes over."""
         if self._server is not None:
             self._server.close()
-        self._server = self._staging = None
+        self._server = self._stage = self._entries = None
 
     def _connected(self) -> RedisServer:
         if self._server is None:
             self._server = RedisServer(self.url, repeats=False)
         return self._server
 
-    def _transaction(self) -> RedisStaging:
-        if self._staging is None:
-            raise StorageError(
-                f"the sink of the stream {self.stream!r} was opened without checkpoints and has "
-                "no epochs",
-                hint="the context that open() is given says checkpoint_mode",
-                stream=self.stream,
-            )
-        return self._staging
+    def _target(self) -> str:
+        return f"the sink of the stream {self.stream!r}"
 
     def _fields(self, record: Any) -> dict[str, str | bytes]:
         if self.field is not None:

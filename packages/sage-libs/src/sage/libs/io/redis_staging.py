@@ -16,12 +16,12 @@ how long the list was before.
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 
 from sage.common.errors import StorageError
 from sage.libs.io.redis_server import RedisServer
+from sage.libs.io.staged_sink import Share
 
 __all__ = ["RedisStaging"]
 
@@ -91,11 +91,8 @@ class RedisStaging:
         server: The connection.
         stream: The stream.
         owner: Tells the sinks of several jobs at one stream apart.
+        share: Which entries are this subtask's.
         max_entries: About how many entries the stream keeps; None for all.
-        subtask: Which subtask, from 0.
-        parallelism: How many there are.
-        is_exact: Whether output of epochs that will be written again is an error, or a warning.
-        logger: Where warnings go.
     """
 
     def __init__(
@@ -103,20 +100,15 @@ class RedisStaging:
         server: RedisServer,
         stream: str,
         owner: str,
+        share: Share,
         *,
         max_entries: int | None = None,
-        subtask: int = 0,
-        parallelism: int = 1,
-        is_exact: bool = True,
-        logger: logging.Logger | None = None,
     ) -> None:
         self._server = server
         self._stream = stream
         self._owner = owner
         self._cap = "" if max_entries is None else str(max_entries)
-        self._subtask, self._parallelism = subtask, parallelism
-        self._is_exact = is_exact
-        self._logger = logger or logging.getLogger(__name__)
+        self._share, self._subtask = share, share.subtask
         slot = stream if "{" in stream else f"{{{stream}}}"  # all keys on one node of a cluster
         self._prefix = f"{slot}:sage:{owner}"
         self._stage, self._move, self._remove = (
@@ -257,16 +249,13 @@ class RedisStaging:
             for name, phase in found.items()
             if not only_prepared or phase == b"ready"
         ]
-        return sorted((s, epoch) for s, epoch in names if self._is_own(s))
+        return sorted((s, epoch) for s, epoch in names if self._share.owns(s))
 
     def _own_committed(self) -> dict[int, int]:
         """Return the last epoch of which those have moved something whose work is this one's."""
         with self._failures("read"):
             found = self._server.client.hgetall(f"{self._prefix}:committed")
-        return {int(s): int(epoch) for s, epoch in found.items() if self._is_own(int(s))}
-
-    def _is_own(self, subtask: int) -> bool:
-        return subtask % self._parallelism == self._subtask
+        return {int(s): int(epoch) for s, epoch in found.items() if self._share.owns(int(s))}
 
     def _check_committed(self, epoch: int) -> None:
         """Refuse to write a second time what is committed: it would then be there twice."""
@@ -279,15 +268,11 @@ class RedisStaging:
             f"the stream {self._stream!r} holds what subtask {subtask} of the sink {self._owner!r} "
             f"wrote up to epoch {last}, and this run will write epoch {first} and on again"
         )
-        if not self._is_exact:
-            self._logger.warning("%s", told)
-            return
-        raise StorageError(
-            told,
-            hint="the job goes on from before it was written, or has lost its checkpoints: start "
-            "over with fresh=True; or it is another job: give it an owner of its own",
-            stream=self._stream,
+        hint = (
+            "the job goes on from before it was written, or has lost its checkpoints: start "
+            "over with fresh=True; or it is another job: give it an owner of its own"
         )
+        self._share.refuse_twice(StorageError(told, hint=hint, stream=self._stream))
 
     def _failures(self, doing: str) -> AbstractContextManager[None]:
         return self._server.failures(doing, self._stream)

@@ -10,18 +10,18 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 from sage.common.config import Meta, configurable
-from sage.common.core.functions import SinkFunction
 from sage.common.errors import ConfigError, Problem, StorageError
 from sage.common.suggestions import did_you_mean
 from sage.libs.io.record_writer import row_of
 from sage.libs.io.sql_database import Database, check_driver, connect, quoted, shown
 from sage.libs.io.sql_staging import Staging, Table
+from sage.libs.io.staged_sink import Share, StagedSink
 
 __all__ = ["SqlSink"]
 
 
 @configurable
-class SqlSink(SinkFunction[Any]):
+class SqlSink(StagedSink):
     """Writes one mapping a row into a table of SQLite or PostgreSQL, which must exist.
 
     With checkpoints, rows appear in the table when the checkpoint that covers them is complete,
@@ -91,8 +91,8 @@ class SqlSink(SinkFunction[Any]):
                 told = f"{name!r} is none of the columns{did_you_mean(name, self.columns)}"
                 raise ConfigError("SqlSink", [Problem("$.key", told)])
         self._connection: Database | None = None
-        self._target = Table(table, ())
-        self._staging: Staging | None = None
+        self._table = Table(table, ())
+        self._waiting: Staging | None = None
         self._rows: list[list[Any]] = []
 
     @property
@@ -111,21 +111,14 @@ class SqlSink(SinkFunction[Any]):
                     path=shown(self.database),
                     column=name,
                 )
-        self._target = Table(self.table, self.columns or tuple(known), self.key)
+        self._table = Table(self.table, self.columns or tuple(known), self.key)
         # The database says now what it would say then: that there is no index for the key, say.
-        nothing = f"SELECT {self._target.names} FROM {quoted(self.table)} WHERE 1 = 0"
-        connection.run(self._target.insert(nothing))
-        mode = getattr(context, "checkpoint_mode", None)
-        if mode is not None:
-            self._staging = Staging(
-                connection,
-                self._target,
-                owner=self.owner or f"{getattr(context, 'job_name', '')}/{context.uid}",
-                subtask=context.parallel_index,
-                parallelism=context.parallelism,
-                is_exact=mode == "exactly_once",
-                logger=self.logger,
-            )
+        nothing = f"SELECT {self._table.names} FROM {quoted(self.table)} WHERE 1 = 0"
+        connection.run(self._table.insert(nothing))
+        share = Share.of(context, self.logger)
+        if share is not None:
+            owner = self.owner or f"{getattr(context, 'job_name', '')}/{context.uid}"
+            self._stage = self._waiting = Staging(connection, self._table, owner, share)
 
     def write(self, record: Any) -> None:
         """Take one row; it is sent with others.
@@ -133,7 +126,7 @@ class SqlSink(SinkFunction[Any]):
         Raises:
             DataError: if it has other fields than the columns.
         """
-        self._rows.append(row_of(record, self._target.columns))
+        self._rows.append(row_of(record, self._table.columns))
         if len(self._rows) >= self.batch_rows:
             try:
                 self._send()
@@ -141,29 +134,16 @@ class SqlSink(SinkFunction[Any]):
                 self._rows.pop()  # who retries gives it again, and who skips does not want it
                 raise
 
-    def begin(self, epoch: int) -> None:
-        """Start an epoch."""
-        self._transaction().begin(epoch)
-
-    def prepare(self, epoch: int) -> None:
+    def prepare(self, epoch: int) -> str | None:
         """Stage the last rows of an epoch."""
         self._send()
-        self._transaction().end()
-
-    def commit(self, epoch: int) -> None:
-        """Move the rows of an epoch into the table."""
-        self._transaction().commit(epoch)
+        return super().prepare(epoch)
 
     def abort(self, epoch: int) -> None:
         """Throw away the rows of an epoch that is not committed."""
-        staging = self._transaction()
-        if staging.epoch == epoch:
+        if self._waiting is not None and self._waiting.epoch == epoch:
             self._rows.clear()
-        staging.abort(epoch)
-
-    def start_over(self) -> None:
-        """Forget what an earlier run has staged; the table must be empty unless it has a key."""
-        self._transaction().start_over()
+        super().abort(epoch)
 
     def flush(self) -> None:
         """Send the last rows."""
@@ -179,13 +159,13 @@ class SqlSink(SinkFunction[Any]):
         if not self._rows:
             return
         # Kept until the database has them all: it takes all of them or none.
-        if self._staging is not None:
-            self._staging.add(self._rows)
+        if self._waiting is not None:
+            self._waiting.add(self._rows)
         else:
             connection = self._opened()
-            marks = ", ".join([connection.mark] * len(self._target.columns))
+            marks = ", ".join([connection.mark] * len(self._table.columns))
             with connection.transaction():
-                connection.run_many(self._target.insert(f"VALUES ({marks})"), self._rows)
+                connection.run_many(self._table.insert(f"VALUES ({marks})"), self._rows)
         self._rows.clear()
 
     def _opened(self) -> Database:
@@ -195,12 +175,5 @@ class SqlSink(SinkFunction[Any]):
             )
         return self._connection
 
-    def _transaction(self) -> Staging:
-        if self._staging is None:
-            raise StorageError(
-                f"the sink of table {self.table!r} was opened without checkpoints, and has no "
-                "epochs",
-                hint="the context that open() is given says checkpoint_mode",
-                path=shown(self.database),
-            )
-        return self._staging
+    def _target(self) -> str:
+        return f"the sink of table {self.table!r}"

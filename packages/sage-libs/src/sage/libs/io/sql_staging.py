@@ -15,13 +15,13 @@ asks again, the second finds it recorded and moves nothing.
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from sage.common.errors import StorageError
 from sage.libs.io.sql_database import Database, quoted
+from sage.libs.io.staged_sink import Share
 
 __all__ = ["Staging", "Table"]
 
@@ -73,10 +73,7 @@ class Staging:
         database: Where the table is.
         table: The target.
         owner: Whose rows and epochs these are: several sinks may write to one table.
-        subtask: Which subtask, from 0.
-        parallelism: How many there are.
-        is_exact: Whether output of epochs that will be written again is an error, or a warning.
-        logger: Where warnings go.
+        share: Which rows are this subtask's.
 
     Attributes:
         epoch: The epoch that rows are staged for now, or None between two.
@@ -86,16 +83,11 @@ class Staging:
         self,
         database: Database,
         table: Table,
-        *,
         owner: str,
-        subtask: int = 0,
-        parallelism: int = 1,
-        is_exact: bool = True,
-        logger: logging.Logger,
+        share: Share,
     ) -> None:
         self._database, self._table = database, table
-        self._owner, self._subtask, self._parallelism = owner, subtask, parallelism
-        self._is_exact, self._logger = is_exact, logger
+        self._owner, self._share, self._subtask = owner, share, share.subtask
         self._staged, self._epochs = table.beside("staged"), table.beside("epochs")
         self._mark = database.mark
         self.epoch: int | None = None
@@ -138,7 +130,7 @@ class Staging:
                         self._remove(subtask, staged)
         self.epoch, self._number = epoch, 0
 
-    def end(self) -> None:
+    def prepare(self, epoch: int) -> None:
         """End an epoch: all its rows are staged."""
         self.epoch = None
 
@@ -170,7 +162,7 @@ class Staging:
                 "exactly_once".
         """
         target = quoted(self._table.name)
-        would_be_twice = self._is_exact and self._own_recorded() and not self._table.key
+        would_be_twice = self._share.is_exact and self._own_recorded() and not self._table.key
         if would_be_twice and self._database.run(f"SELECT 1 FROM {target} LIMIT 1").rows:
             raise StorageError(
                 f"table {self._table.name!r} holds rows of an earlier run, and it is unknown "
@@ -241,7 +233,7 @@ class Staging:
 
     def _own(self, query: str) -> list[tuple[int, int]]:
         rows = self._database.run(query, (self._owner,)).rows
-        return [(s, epoch) for s, epoch in rows if s % self._parallelism == self._subtask]
+        return [(s, epoch) for s, epoch in rows if self._share.owns(s)]
 
     def _record(self, subtask: int, epoch: int) -> bool:
         """Record an epoch as committed, and return whether it was not before."""
@@ -292,15 +284,12 @@ class Staging:
         if all(recorded < first for _, recorded in self._own_recorded()):
             return
         told = f"table {self._table.name!r} holds rows that this run will write again"
-        if self._is_exact and not self._table.key:
-            raise StorageError(
-                told,
-                hint="the job goes on from before they were written, or has lost its checkpoints: "
-                "delete them, and start over with fresh=True",
-                table=self._table.name,
-            )
         if not self._table.key:
-            self._logger.warning("%s", told)
+            hint = (
+                "the job goes on from before they were written, or has lost its checkpoints: "
+                "delete them, and start over with fresh=True"
+            )
+            self._share.refuse_twice(StorageError(told, hint=hint, table=self._table.name))
         # What is recorded belongs to another past: the numbers of its epochs may come again.
         with self._database.transaction():
             self._forget_recorded()
