@@ -4,6 +4,8 @@ Every operator is a ``MapFunction`` with a typed config, and works by itself too
 ``DenseRetriever(documents=[...]).map("why?")``. What they compute is in ``sage.libs``.
 
 Layout:
+    embedding    EmbeddingOperator, VLLMEmbeddingOperator
+    upsert       ChromaUpsertOperator
     retrievers   DenseRetriever, BM25Retriever, HybridRetriever, ChromaRetriever, FaissRetriever
     sources      where they look: documents in memory, an index, a collection
     promptors    QAPromptor, SummarizationPromptor
@@ -16,6 +18,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sage.middleware.operators.rag.embedding import EmbeddingOperator, VLLMEmbeddingOperator
     from sage.middleware.operators.rag.generators import (
         ExtractiveGenerator,
         OpenAIGenerator,
@@ -30,12 +33,15 @@ if TYPE_CHECKING:
         FaissRetriever,
         HybridRetriever,
     )
+    from sage.middleware.operators.rag.upsert import ChromaUpsertOperator
 
 __all__ = [
     "BM25Retriever",
     "ChromaRetriever",
     "ChromaRetrieverOperator",
+    "ChromaUpsertOperator",
     "DenseRetriever",
+    "EmbeddingOperator",
     "ExtractiveGenerator",
     "FaissRetriever",
     "HybridRetriever",
@@ -43,11 +49,14 @@ __all__ = [
     "OpenAIGeneratorOperator",
     "QAPromptor",
     "SummarizationPromptor",
+    "VLLMEmbeddingOperator",
 ]
 
 _MODULES = {
+    "embedding": ("EmbeddingOperator", "VLLMEmbeddingOperator"),
     "promptors": ("QAPromptor", "SummarizationPromptor"),
     "generators": ("ExtractiveGenerator", "OpenAIGenerator", "OpenAIGeneratorOperator"),
+    "upsert": ("ChromaUpsertOperator",),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}
 
