@@ -28,6 +28,7 @@ _KINDS: Final = {
 # ... and by backend, for the same weights computed by different libraries.
 _BACKENDS: Final = {
     "onnx": "sage.libs.embedding.onnx_bert:OnnxEmbedder",
+    "torch": "sage.libs.embedding.sentence_transformer:SentenceTransformerEmbedder",
 }
 
 _loaded: dict[tuple[str, str], LoadedEmbedder] = {}
