@@ -25,6 +25,7 @@ __all__ = ["GROUPS", "Registry", "registry"]
 GROUPS = (
     "apps",
     "benchmarks",
+    "chunkers",
     "embedders",
     "generators",
     "operators",

@@ -6,29 +6,58 @@ loader that needs them.
 
 Layout:
     discovery   `find_documents`, `fingerprint`
+    loader_pool `load_documents`, in processes under limits; what runs there: loader_process
     loaders     `load_document`, which chooses among:
     text        plain text and Markdown
     html        pages
     pdf         PDF
     word        DOCX
-    chunker     `TokenChunker`, made of:
+    chunker     what a chunker promises, `open_chunker`
+    chunkers    the ways to cut: `TokenChunker`, `CodeChunker` and others, made of:
     blocks      headings, code fences, paragraphs
+    definitions functions and classes of source code
     units       sentences and smaller, with how good a cut before them is
+    packing     as many units to a span as fit
     tokens      where tokens begin, for any tokenizer
     positions   offset to line or page
+    testing     conformance checks for chunkers
 """
 
-from sage.libs.documents.chunker import TokenChunker
+from sage.libs.documents.chunker import Chunker, open_chunker
+from sage.libs.documents.chunkers import (
+    CodeChunker,
+    FixedChunker,
+    HeadingChunker,
+    MediaTypeChunker,
+    RecursiveChunker,
+    SemanticChunker,
+    SentenceChunker,
+    TokenChunker,
+)
 from sage.libs.documents.discovery import find_documents, fingerprint
+from sage.libs.documents.loader_pool import LoaderPool, LoadFailure, load_documents
 from sage.libs.documents.loaders import SUPPORTED_SUFFIXES, load_document
-from sage.libs.documents.tokens import Tokenizer, WordTokenizer
+from sage.libs.documents.tokens import CharacterTokenizer, Tokenizer, WordTokenizer
 
 __all__ = [
     "SUPPORTED_SUFFIXES",
+    "CharacterTokenizer",
+    "Chunker",
+    "CodeChunker",
+    "FixedChunker",
+    "HeadingChunker",
+    "LoadFailure",
+    "LoaderPool",
+    "MediaTypeChunker",
+    "RecursiveChunker",
+    "SemanticChunker",
+    "SentenceChunker",
     "TokenChunker",
     "Tokenizer",
     "WordTokenizer",
     "find_documents",
     "fingerprint",
     "load_document",
+    "load_documents",
+    "open_chunker",
 ]

@@ -1,78 +1,107 @@
-"""`TokenChunker`: cuts a document into pieces that the embedder reads whole.
+"""What every chunker promises, and how chosen spans become chunks that keep it.
 
-Three promises hold whatever the text: no chunk has more tokens than allowed, counted on the chunk
-by itself with the embedder's own tokenizer; ``document.text[start:end] == text``; and every
-character that is not blank is in a chunk. Nothing is truncated, nothing is rewritten.
+A chunker only chooses where to cut. `TokenLimit` makes chunks of the spans it chose and sees to
+three promises, whatever the text: no chunk has more tokens than allowed, counted on the chunk by
+itself with the embedder's own tokenizer; ``document.text[start:end] == text``; and every character
+that is not blank is in a chunk. Nothing is truncated, nothing is rewritten.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Annotated, Any
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol, cast, runtime_checkable
 
-from sage.common.config import Meta, configurable
 from sage.common.errors import ConfigError, Problem
 from sage.common.ids import content_id
 from sage.common.records import Chunk, Document
+from sage.common.registry import registry
 from sage.libs.documents.positions import Positions
 from sage.libs.documents.tokens import Tokenizer, TokenMap, count_tokens
-from sage.libs.documents.units import Break, Limit, Unit, best_cut, units_of
+from sage.libs.documents.units import Limit, best_cut
 
-__all__ = ["TokenChunker", "Tokenizer"]
+__all__ = [
+    "CHUNK_TOKENS",
+    "DEFAULT_CHUNKER",
+    "Chunker",
+    "Span",
+    "TokenLimit",
+    "is_markdown",
+    "open_chunker",
+    "refuse_overlap",
+]
+
+DEFAULT_CHUNKER = "auto"
+CHUNK_TOKENS = 200
 
 # Prose has four or five characters a token; what has more is data, of which tokens say little.
 _CHARACTERS_PER_TOKEN = 16
 _CHECKED_AT_ONCE = 256
+_NO_FACTS: Mapping[str, Any] = MappingProxyType({})
 
 
-@configurable
-class TokenChunker:
-    """Cuts documents at headings, then paragraphs, then sentences, and only then at words.
+@runtime_checkable
+class Chunker(Protocol):
+    """Cuts documents into chunks; its conformance suite is `sage.libs.documents.testing`.
 
-    A chunk never spans two sections, a code fence that fits stays whole, and where a section needs
-    several chunks each repeats the last sentences of the one before. Time and memory are linear in
-    the text, also for a single line of any length.
+    Chunks come in the order of their starts and tile the text: what is between them is blank, and
+    they overlap only where that was asked for. Work is linear in the text.
+    """
+
+    def chunk(self, document: Document) -> list[Chunk]:
+        """Return the chunks of a document, in order; none if it is blank."""
+        ...
+
+
+def open_chunker(
+    name: str = DEFAULT_CHUNKER,
+    *,
+    chunk_tokens: int = CHUNK_TOKENS,
+    tokenizer: Tokenizer | None = None,
+) -> Chunker:
+    """Return the chunker of that name.
 
     Args:
+        name: A name of the registry ``chunkers``: ``auto`` (by the kind of document), ``token``,
+            ``sentence``, ``heading``, ``code``, ``fixed``, ``recursive`` or ``semantic``.
         chunk_tokens: Most tokens in a chunk.
-        overlap_tokens: Most tokens that a chunk repeats of the one before; at most half a chunk.
         tokenizer: What counts the tokens; by default the tokenizer of the packaged model.
 
     Raises:
-        ConfigError: if the overlap is more than half a chunk.
+        UnknownNameError: if there is no such chunker.
+        ConfigError: if ``chunk_tokens`` is too small.
 
     Example:
         >>> from sage.libs.documents import WordTokenizer
-        >>> chunker = TokenChunker(chunk_tokens=8, overlap_tokens=0, tokenizer=WordTokenizer())
-        >>> text = "# Water\\n\\nIt boils at 100 degrees. It freezes at 0 degrees.\\n"
-        >>> for chunk in chunker.chunk(Document(text)):
-        ...     print(chunk.metadata["line"], repr(chunk.text))
-        1 '# Water\\n\\nIt boils at 100 degrees.'
-        3 'It freezes at 0 degrees.'
+        >>> chunker = open_chunker("fixed", chunk_tokens=8, tokenizer=WordTokenizer())
+        >>> [chunk.text for chunk in chunker.chunk(Document("1 2 3 4 5 6 7 8 9"))]
+        ['1 2 3 4 5 6 7 8', '9']
+    """
+    make = registry("chunkers").get(name)
+    return cast(Chunker, make(chunk_tokens=chunk_tokens, tokenizer=tokenizer))
+
+
+class Span(NamedTuple):
+    """Where a chunk is to be, blanks around it included, and what is known of it."""
+
+    start: int
+    end: int
+    facts: Mapping[str, Any] = _NO_FACTS
+
+
+class TokenLimit:
+    """Counts tokens for a chunker, and makes chunks of the spans that it chose.
+
+    Args:
+        chunk_tokens: Most tokens in a chunk.
+        tokenizer: What counts the tokens; by default the tokenizer of the packaged model, which is
+            loaded at the first document.
     """
 
-    def __init__(
-        self,
-        *,
-        chunk_tokens: Annotated[int, Meta(ge=8)] = 200,
-        overlap_tokens: Annotated[int, Meta(ge=0)] = 40,
-        tokenizer: Tokenizer | None = None,
-    ) -> None:
-        if overlap_tokens * 2 > chunk_tokens:
-            raise ConfigError(
-                "TokenChunker",
-                [
-                    Problem(
-                        "$.overlap_tokens",
-                        f"must be at most half of chunk_tokens ({chunk_tokens}), "
-                        f"got {overlap_tokens}",
-                    )
-                ],
-            )
+    def __init__(self, chunk_tokens: int, tokenizer: Tokenizer | None) -> None:
         self.chunk_tokens = chunk_tokens
-        self.overlap_tokens = overlap_tokens
+        self.limit = Limit(chunk_tokens, chunk_tokens * _CHARACTERS_PER_TOKEN)
         self._tokenizer = tokenizer
-        self._limit = Limit(chunk_tokens, chunk_tokens * _CHARACTERS_PER_TOKEN)
 
     @property
     def tokenizer(self) -> Tokenizer:
@@ -87,136 +116,106 @@ class TokenChunker:
             self._tokenizer = load_tokenizer()
         return self._tokenizer
 
-    def chunk(self, document: Document) -> list[Chunk]:
-        """Return the chunks of a document, in order; none if it is blank.
+    def tokens(self, text: str) -> TokenMap:
+        """Return where the tokens of a text begin."""
+        return TokenMap(self.tokenizer, text)
 
-        Each has in its metadata the ``line`` or ``page`` where it begins and, below a heading, the
-        path of headings as ``"Chapter > Section"``.
+    def chunks(self, document: Document, spans: Iterable[Span]) -> list[Chunk]:
+        """Return the chunks at these spans: trimmed, and in halves where one is too long.
+
+        Each has in its metadata the ``line`` or ``page`` where it begins and the span's facts.
+        A span that overlaps so much that it says nothing new is left out.
+
+        Args:
+            document: What is cut.
+            spans: In order; what is in none of them is blank.
         """
         if not document.text.strip():
             return []
         positions = Positions(document)
-        chunks = []
-        for start, end, heading in self._checked(document.text, self._spans(document)):
-            metadata: dict[str, Any] = positions.at(start)
-            if heading:
-                metadata["heading"] = heading
-            chunks.append(
-                Chunk(
-                    document.text[start:end],
-                    chunk_id=content_id(document.doc_id, str(start), str(end)),
-                    doc_id=document.doc_id,
-                    start=start,
-                    end=end,
-                    source=document.source,
-                    metadata=metadata,
-                )
+        return [
+            Chunk(
+                document.text[start:end],
+                chunk_id=content_id(document.doc_id, str(start), str(end)),
+                doc_id=document.doc_id,
+                start=start,
+                end=end,
+                source=document.source,
+                metadata={**positions.at(start), **facts},
             )
-        return chunks
+            for start, end, facts in _advancing(document.text, self._checked(document.text, spans))
+        ]
 
-    def _spans(self, document: Document) -> Iterator[tuple[int, int, str]]:
-        """Yield start, end and heading of each chunk, going by the tokens of the whole text."""
-        text = document.text
-        tokens = TokenMap(self.tokenizer, text)
-        markdown = document.metadata.get("media_type") not in ("text/plain", "application/pdf")
-        path: list[tuple[int, str]] = []
-        for section in _sections(units_of(text, tokens, self._limit, markdown=markdown)):
-            for unit in section:
-                if unit.before is Break.HEADING:
-                    path = [(level, title) for level, title in path if level < unit.level]
-                    path.append((unit.level, unit.title))
-            heading = " > ".join(title for _, title in path if title)
-            for start, end in self._packed(section, tokens):
-                yield start, end, heading
-
-    def _packed(self, section: list[Unit], tokens: TokenMap) -> Iterator[tuple[int, int]]:
-        """Pack the units of a section into chunks, each as full as good places to cut allow."""
-        first = 0  # the first unit that is in no chunk yet
-        while first < len(section):
-            start = section[self._overlap(section, tokens, first)].start
-            end = first + 1
-            while end < len(section) and self._limit.fits(tokens, start, section[end].end):
-                end += 1
-            if end < len(section):
-                end = self._better_end(section, tokens, start, first, end)
-            yield start, section[end - 1].end
-            first = end
-
-    def _overlap(self, section: list[Unit], tokens: TokenMap, first: int) -> int:
-        """Return the unit at which the chunk begins whose first new unit is ``first``."""
-        chosen = unit = first
-        end = section[first].start
-        while unit > 0 and tokens.count(section[unit - 1].start, end) <= self.overlap_tokens:
-            unit -= 1
-            if not self._limit.fits(tokens, section[unit].start, section[first].end):
-                break
-            if section[unit].before is not Break.WORD:
-                chosen = unit
-        # Repeating all of the chunk before says nothing new, and can happen with short ones only.
-        return chosen if chosen > 0 or first == 0 else first
-
-    def _better_end(
-        self, section: list[Unit], tokens: TokenMap, start: int, first: int, end: int
-    ) -> int:
-        """Return the last end at a paragraph that leaves the chunk at least half full."""
-        for candidate in range(end, first, -1):
-            if tokens.count(start, section[candidate].start) * 2 < self.chunk_tokens:
-                break
-            if section[candidate].before >= Break.PARAGRAPH:
-                return candidate
-        return end
-
-    def _checked(
-        self, text: str, spans: Iterator[tuple[int, int, str]]
-    ) -> Iterator[tuple[int, int, str]]:
-        """Trim the chunks, and cut those that have more tokens by themselves than in the text.
+    def _checked(self, text: str, spans: Iterable[Span]) -> Iterator[Span]:
+        """Trim the spans, and cut those that have more tokens by themselves than in the text.
 
         Most tokenizers part words first, so that there are none; a cut inside a word, or a
         tokenizer that looks across blanks, can make one.
         """
-        group: list[tuple[int, int, str]] = []
-        for start, end, heading in spans:
-            trimmed = _trimmed(text, start, end)
+        group: list[Span] = []
+        for span in spans:
+            trimmed = _trimmed(text, span)
             if trimmed is not None:
-                group.append((*trimmed, heading))
+                group.append(trimmed)
             if len(group) == _CHECKED_AT_ONCE:
                 yield from self._fitting(text, group)
                 group = []
         yield from self._fitting(text, group)
 
-    def _fitting(
-        self, text: str, spans: list[tuple[int, int, str]]
-    ) -> Iterator[tuple[int, int, str]]:
+    def _fitting(self, text: str, spans: list[Span]) -> Iterator[Span]:
         counts = count_tokens(self.tokenizer, [text[start:end] for start, end, _ in spans])
-        for (start, end, heading), count in zip(spans, counts, strict=True):
+        for span, count in zip(spans, counts, strict=True):
+            start, end, facts = span
             if count <= self.chunk_tokens or end - start == 1:
-                yield start, end, heading
+                yield span
                 continue
             middle = (start + end + 1) // 2
             cut = best_cut(text, None, (start + middle + 1) // 2, middle)
-            halves = [_trimmed(text, start, cut), _trimmed(text, cut, end)]
-            yield from self._fitting(text, [(*half, heading) for half in halves if half])
+            halves = (_trimmed(text, Span(*half, facts)) for half in ((start, cut), (cut, end)))
+            yield from self._fitting(text, [half for half in halves if half])
 
 
-def _sections(units: Iterator[Unit]) -> Iterator[list[Unit]]:
-    """Group units by the heading they stand under; headings without text go with what follows."""
-    section: list[Unit] = []
-    bare = True
-    for unit in units:
-        if unit.before is Break.HEADING and not bare:
-            yield section
-            section, bare = [], True
-        section.append(unit)
-        bare = bare and unit.level > 0
-    if section:
-        yield section
+def _advancing(text: str, spans: Iterator[Span]) -> Iterator[Span]:
+    """Yield spans of which each begins and ends behind the one before.
+
+    Overlapping ones may not, once the blanks around them are gone or one is in halves.
+    """
+    last = Span(-1, 0)
+    for span in spans:
+        if span.end <= last.end:
+            continue
+        new = span if span.start > last.start else _trimmed(text, span._replace(start=last.end))
+        if new is not None:
+            yield new
+            last = new
 
 
-def _trimmed(text: str, start: int, end: int) -> tuple[int, int] | None:
+def _trimmed(text: str, span: Span) -> Span | None:
     """Return the span without the blanks around it, or None if it is blank."""
-    piece = text[start:end]
+    piece = text[span.start : span.end]
     stripped = piece.lstrip()
     if not stripped:
         return None
-    start = end - len(stripped)
-    return start, start + len(stripped.rstrip())
+    start = span.end - len(stripped)
+    return Span(start, start + len(stripped.rstrip()), span.facts)
+
+
+def refuse_overlap(chunker: str, size: tuple[str, int], overlap: tuple[str, int]) -> None:
+    """Refuse chunks that mostly repeat the one before.
+
+    Args:
+        chunker: The class, for the error.
+        size: Option and value of how much is in a chunk.
+        overlap: Option and value of how much of it is repeated.
+
+    Raises:
+        ConfigError: if the overlap is more than half a chunk.
+    """
+    if overlap[1] * 2 > size[1]:
+        message = f"must be at most half of {size[0]} ({size[1]}), got {overlap[1]}"
+        raise ConfigError(chunker, [Problem(f"$.{overlap[0]}", message)])
+
+
+def is_markdown(document: Document) -> bool:
+    """Say whether headings and code fences mean something in a document: not in plain text."""
+    return document.metadata.get("media_type") not in ("text/plain", "application/pdf")

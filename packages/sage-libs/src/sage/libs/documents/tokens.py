@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
-__all__ = ["TokenMap", "Tokenizer", "WordTokenizer", "count_tokens"]
+__all__ = ["CharacterTokenizer", "TokenMap", "Tokenizer", "WordTokenizer", "count_tokens"]
 
 _WINDOW = 1 << 15
 _WINDOWS_AT_ONCE = 16
@@ -38,6 +38,19 @@ class WordTokenizer:
     def encode(self, sequence: str, *, add_special_tokens: bool = True) -> _Encoding:
         """Return the spans of the words; there are no special tokens."""
         return _Encoding([match.span() for match in self._TOKEN.finditer(sequence)])
+
+
+class CharacterTokenizer:
+    """Counts characters: to a chunker that is given it, a limit in tokens is one in characters.
+
+    Example:
+        >>> len(CharacterTokenizer().encode("水 boils").offsets)
+        7
+    """
+
+    def encode(self, sequence: str, *, add_special_tokens: bool = True) -> _Encoding:
+        """Return the spans of the characters."""
+        return _Encoding([(start, start + 1) for start in range(len(sequence))])
 
 
 class TokenMap:

@@ -14,7 +14,7 @@ from sage.libs.documents.blocks import BlockKind, blocks_of
 from sage.libs.documents.tokens import TokenMap
 from sage.libs.text.sentences import split_sentences
 
-__all__ = ["Break", "Limit", "Unit", "best_cut", "units_of"]
+__all__ = ["Break", "Limit", "Unit", "best_cut", "cut_to_fit", "furthest", "line_spans", "units_of"]
 
 
 class Break(IntEnum):
@@ -56,11 +56,11 @@ def units_of(text: str, tokens: TokenMap, limit: Limit, *, markdown: bool) -> It
         start, end = block.start, block.end
         if block.kind is BlockKind.HEADING:
             first = Unit(start, end, Break.HEADING, block.level, block.title)
-            yield from _cut(text, tokens, limit, first)
+            yield from cut_to_fit(text, tokens, limit, first)
         elif block.kind is BlockKind.FENCE:
             whole = Unit(start, end, Break.PARAGRAPH)
             spans = (
-                [(start, end)] if limit.fits(tokens, start, end) else _line_spans(text, start, end)
+                [(start, end)] if limit.fits(tokens, start, end) else line_spans(text, start, end)
             )
             yield from _units(text, tokens, limit, whole, spans)
         else:
@@ -74,11 +74,12 @@ def _units(
 ) -> Iterator[Unit]:
     before = whole.before
     for start, end in spans:
-        yield from _cut(text, tokens, limit, Unit(start, end, before))
+        yield from cut_to_fit(text, tokens, limit, Unit(start, end, before))
         before = Break.SENTENCE
 
 
-def _line_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
+def line_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Return the spans of the lines of ``text[start:end]``, line ends included; they tile it."""
     spans = []
     while start < end:
         cut = text.find("\n", start, end) + 1 or end
@@ -87,18 +88,18 @@ def _line_spans(text: str, start: int, end: int) -> list[tuple[int, int]]:
     return spans
 
 
-def _cut(text: str, tokens: TokenMap, limit: Limit, unit: Unit) -> Iterator[Unit]:
+def cut_to_fit(text: str, tokens: TokenMap, limit: Limit, unit: Unit) -> Iterator[Unit]:
     """Yield a unit, cut into parts if it is too long for one chunk."""
     start, before = unit.start, unit.before
     while not limit.fits(tokens, start, unit.end):
-        end = _furthest(tokens, limit, start, unit.end)
+        end = furthest(tokens, limit, start, unit.end)
         cut = best_cut(text, tokens, start + (end - start + 1) // 2, end)
         yield Unit(start, cut, before, unit.level, unit.title)
         start, before = cut, Break.WORD
     yield Unit(start, unit.end, before, unit.level, unit.title)
 
 
-def _furthest(tokens: TokenMap, limit: Limit, start: int, end: int) -> int:
+def furthest(tokens: TokenMap, limit: Limit, start: int, end: int) -> int:
     """Return how far a chunk from ``start`` may reach: before the first token that is too many."""
     end = min(end, start + limit.characters)
     first_too_many = tokens.index(start) + limit.tokens

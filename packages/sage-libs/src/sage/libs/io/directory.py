@@ -11,9 +11,10 @@ from sage.common.config import Meta, configurable
 from sage.common.core.functions import SourceFunction
 from sage.common.errors import DataError
 from sage.common.records import Chunk
-from sage.libs.documents.chunker import TokenChunker, Tokenizer
+from sage.libs.documents.chunkers.token import TokenChunker
 from sage.libs.documents.discovery import find_documents, fingerprint
 from sage.libs.documents.loaders import SUPPORTED_SUFFIXES, load_document
+from sage.libs.documents.tokens import Tokenizer
 
 __all__ = ["ChunkedFileSource", "DirectorySource"]
 

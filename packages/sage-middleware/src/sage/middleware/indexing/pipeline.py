@@ -117,7 +117,7 @@ def _stream(
 ) -> LocalEnvironment:
     """Build the pipeline over the changed files; nothing runs yet."""
     from sage.kernel import LocalEnvironment
-    from sage.libs.documents.chunker import TokenChunker
+    from sage.libs.documents import TokenChunker
     from sage.libs.embedding import load_embedder
 
     # Nothing is loaded while the stream is built: each stage loads what it needs when it starts.

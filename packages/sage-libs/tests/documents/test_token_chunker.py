@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -223,30 +222,6 @@ def test_plain_text_has_no_headings() -> None:
     chunker = TokenChunker(chunk_tokens=40, overlap_tokens=0, tokenizer=WordTokenizer())
     [chunk] = chunker.chunk(Document("# a\n\nb\n---\n\nc", metadata={"media_type": "text/plain"}))
     assert "heading" not in chunk.metadata
-
-
-@pytest.mark.parametrize("line", ["word ", "水", "a", "Yes. ", "#\n", "\n", "```\n", "- x\n"])
-def test_work_is_linear_in_the_text(line: str) -> None:
-    """Four times the text takes about four times as many calls, whatever it consists of."""
-    chunker = TokenChunker(tokenizer=WordTokenizer())
-
-    def calls(repeats: int) -> int:
-        count = 0
-
-        def seen(frame: Any, event: str, argument: Any) -> None:
-            nonlocal count
-            count += event in ("call", "c_call")
-
-        document = Document(line * repeats)
-        sys.setprofile(seen)
-        try:
-            chunker.chunk(document)
-        finally:
-            sys.setprofile(None)
-        return count
-
-    calls(100)
-    assert calls(40_000) < 6 * calls(10_000)
 
 
 def test_too_much_overlap_is_refused() -> None:
