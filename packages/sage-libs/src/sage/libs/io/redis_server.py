@@ -71,15 +71,16 @@ class RedisServer:
             ) from error
 
     @contextlib.contextmanager
-    def failures(self, doing: str, stream: str) -> Iterator[None]:
+    def failures(self, doing: str, stream: str | None = None) -> Iterator[None]:
         """Turn errors of the library into a `StorageError` that names the server."""
+        what = "" if stream is None else f" the stream {stream!r} of"
         try:
             yield
         except self._error as error:
             raise StorageError(
-                f"cannot {doing} the stream {stream!r} of Redis at {self.place}: {error}",
+                f"cannot {doing}{what} Redis at {self.place}: {error}",
                 server=self.place,
-                stream=stream,
+                **({} if stream is None else {"stream": stream}),
             ) from error
 
     def close(self) -> None:
