@@ -217,5 +217,10 @@ def refuse_overlap(chunker: str, size: tuple[str, int], overlap: tuple[str, int]
 
 
 def is_markdown(document: Document) -> bool:
-    """Say whether headings and code fences mean something in a document: not in plain text."""
-    return document.metadata.get("media_type") not in ("text/plain", "application/pdf")
+    """Say whether headings and code fences mean something in a document.
+
+    They do in Markdown and in what loaders write as such (HTML, Office files), not in plain text,
+    in tables and in code, where ``#`` may begin anything.
+    """
+    media_type = document.metadata.get("media_type", "text/markdown")
+    return media_type in ("text/markdown", "text/html") or "officedocument" in str(media_type)

@@ -4,31 +4,65 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from sage.common.errors import DataError
+from sage.common.errors import DataError, LimitError
 from sage.common.ids import content_id
 from sage.common.records import Document
+from sage.libs.documents.code import LANGUAGES, load_code
 from sage.libs.documents.html import load_html
+from sage.libs.documents.json_records import load_json, load_jsonl
 from sage.libs.documents.pdf import load_pdf
+from sage.libs.documents.rooted import open_below
+from sage.libs.documents.sheets import load_xlsx
+from sage.libs.documents.slides import load_pptx
+from sage.libs.documents.tables import load_csv, load_tsv
 from sage.libs.documents.text import Loaded, load_markdown, load_text
 from sage.libs.documents.word import load_docx
 from sage.libs.files import open_for_reading, read_problem
 
-__all__ = ["MAX_BYTES", "SUPPORTED_SUFFIXES", "load_document"]
+__all__ = ["MAX_BYTES", "SUPPORTED_SUFFIXES", "Kind", "kind_of", "load_bytes", "load_document"]
 
 MAX_BYTES = 100_000_000
+_BLOCK_BYTES = 1 << 16
 
-_WORD = "application/vnd.openxmlformats-officedocument.wordprocessingml.document"
-_LOADERS: dict[str, tuple[str, Callable[[bytes, str], Loaded]]] = {
-    ".docx": (_WORD, load_docx),
-    ".htm": ("text/html", load_html),
-    ".html": ("text/html", load_html),
-    ".markdown": ("text/markdown", load_markdown),
-    ".md": ("text/markdown", load_markdown),
-    ".pdf": ("application/pdf", load_pdf),
-    ".txt": ("text/plain", load_text),
+
+class Kind(NamedTuple):
+    """A kind of file, and what reads it.
+
+    Attributes:
+        media_type: Its name in the registry of media types.
+        load: Takes the bytes and the name of a file.
+        has_fields: True if ``load`` also takes the ``text_field`` of its records.
+    """
+
+    media_type: str
+    load: Callable[..., Loaded]
+    has_fields: bool = False
+
+
+_OFFICE = "application/vnd.openxmlformats-officedocument."
+_HTML = Kind("text/html", load_html)
+_JSONL = Kind("application/x-ndjson", load_jsonl, True)
+_MARKDOWN = Kind("text/markdown", load_markdown)
+_LOADERS: dict[str, Kind] = {
+    ".csv": Kind("text/csv", load_csv, True),
+    ".docx": Kind(_OFFICE + "wordprocessingml.document", load_docx),
+    ".htm": _HTML,
+    ".html": _HTML,
+    ".json": Kind("application/json", load_json, True),
+    ".jsonl": _JSONL,
+    ".markdown": _MARKDOWN,
+    ".md": _MARKDOWN,
+    ".ndjson": _JSONL,
+    ".pdf": Kind("application/pdf", load_pdf),
+    ".pptx": Kind(_OFFICE + "presentationml.presentation", load_pptx),
+    ".tsv": Kind("text/tab-separated-values", load_tsv, True),
+    ".txt": Kind("text/plain", load_text),
+    ".xlsx": Kind(_OFFICE + "spreadsheetml.sheet", load_xlsx, True),
+    **{suffix: Kind(f"text/x-{name}", load_code) for suffix, name in LANGUAGES.items()},
 }
 
 SUPPORTED_SUFFIXES: frozenset[str] = frozenset(_LOADERS)
@@ -39,22 +73,32 @@ def load_document(
     *,
     root: str | os.PathLike[str] | None = None,
     max_bytes: int = MAX_BYTES,
+    text_field: str | None = None,
 ) -> Document:
     """Read a file into a document.
 
+    It is read here and now; of a file that somebody else may have written, `load_documents` bounds
+    the time and the memory that it takes.
+
     Args:
-        path: A ``.txt``, ``.md``, ``.html``, ``.pdf`` or ``.docx`` file.
-        root: A directory; the document's ``source`` is then its path from there.
+        path: A file of one of the `SUPPORTED_SUFFIXES`.
+        root: A directory that the file must stand below, links followed; the document's ``source``
+            is then its path from there.
         max_bytes: The largest file that is read.
+        text_field: Of CSV, XLSX and JSON, the column or field that holds the text; see `load_csv`
+            and `load_jsonl` for what is done without. Other kinds have none.
 
     Returns:
-        The text with ``\\n`` line ends, and as metadata ``media_type``, ``title`` where known, and
-        what tells positions: ``pages`` and ``page_offsets`` (PDF), ``first_line`` (Markdown with
-        front matter), ``line_offsets`` (HTML). The text of an empty text file is empty.
+        The text with ``\\n`` line ends, and as metadata ``media_type``, ``title`` and ``language``
+        where known, and what `Positions` tells places by: ``page_offsets`` (PDF), ``first_line``
+        (Markdown with front matter), ``line_offsets`` (HTML, CSV, JSON), ``sheet_offsets`` and
+        ``row_offsets`` (XLSX), ``slide_offsets`` (PPTX). The text of an empty text file is empty.
 
     Raises:
-        DataError: if the file is missing, a directory, unreadable, too large, of another kind, or
-            not what its name says.
+        DataError: if the file is missing, a directory, unreadable, of another kind, or not what
+            its name says.
+        LimitError: if it is too large, or would unpack to too much.
+        AccessRefusedError: if it does not stand below ``root``.
 
     Example:
         >>> import tempfile
@@ -64,21 +108,53 @@ def load_document(
         >>> document.source, document.metadata["title"], document.text
         ('water.md', 'Water', '# Water\\n\\nIt boils.\\n')
     """
-    with open_for_reading(path) as file:  # first of all: is it there?
-        media_type, load = _loader(path)
+    if root is None:
+        source, opened = os.fspath(path), open_for_reading(path)
+    else:
+        source, opened = open_below(root, path)
+    with opened as file:
+        kind = kind_of(path)
         data = _read(file, path, max_bytes)
-    source = os.fspath(path) if root is None else _below(path, root)
+    return load_bytes(data, kind, source, path=os.fspath(path), text_field=text_field)
+
+
+def load_bytes(
+    data: bytes,
+    kind: Kind,
+    source: str,
+    *,
+    path: str | None = None,
+    text_field: str | None = None,
+) -> Document:
+    """Make a document of the content of a file.
+
+    Args:
+        data: The content.
+        kind: What it is.
+        source: The document's source, which gives it its id.
+        path: How errors name it; by default its source.
+        text_field: As for `load_document`.
+
+    Raises:
+        DataError: if it is not what ``kind`` says.
+        LimitError: if it would unpack to too much.
+    """
+    path = source if path is None else path
+    load = partial(kind.load, text_field=text_field) if kind.has_fields else kind.load
     try:
-        loaded = load(data, os.fspath(path))
+        loaded = load(data, path)
     except RecursionError as error:
-        raise DataError(
-            f"{os.fspath(path)!r} is nested too deeply", path=os.fspath(path)
-        ) from error
-    metadata = {"media_type": media_type, **loaded.metadata}
+        raise DataError(f"{path!r} is nested too deeply", path=path) from error
+    metadata = {"media_type": kind.media_type, **loaded.metadata}
     return Document(loaded.text, doc_id=content_id(source), source=source, metadata=metadata)
 
 
-def _loader(path: str | os.PathLike[str]) -> tuple[str, Callable[[bytes, str], Loaded]]:
+def kind_of(path: str | os.PathLike[str]) -> Kind:
+    """Return the kind of file that a name tells.
+
+    Raises:
+        DataError: if no loader reads it.
+    """
     suffix = Path(path).suffix.lower()
     if suffix not in _LOADERS:
         known = " ".join(sorted(SUPPORTED_SUFFIXES))
@@ -92,22 +168,22 @@ def _loader(path: str | os.PathLike[str]) -> tuple[str, Callable[[bytes, str], L
 
 
 def _read(file: BinaryIO, path: str | os.PathLike[str], max_bytes: int) -> bytes:
-    size = os.fstat(file.fileno()).st_size
-    if size > max_bytes:
-        raise DataError(
-            f"{os.fspath(path)!r} is too large: {size:,} bytes, at most {max_bytes:,} are read",
-            hint="split it, or raise max_bytes",
-            path=os.fspath(path),
-            size_bytes=size,
-        )
+    """Read a file, which may grow meanwhile, but not beyond what is allowed."""
+    blocks: list[bytes] = []
     try:
-        return file.read()
+        size, length = os.fstat(file.fileno()).st_size, 0
+        while max(size, length) <= max_bytes:
+            block = file.read(max(size - length, 0) + _BLOCK_BYTES)
+            if not block:
+                return b"".join(blocks)
+            blocks.append(block)
+            length += len(block)
     except OSError as error:
         raise read_problem(path, error) from error
-
-
-def _below(path: str | os.PathLike[str], root: str | os.PathLike[str]) -> str:
-    try:
-        return Path(path).resolve().relative_to(Path(root).resolve()).as_posix()
-    except ValueError:
-        return os.fspath(path)
+    raise LimitError(
+        f"{os.fspath(path)!r} is too large: {max(size, length):,} bytes, "
+        f"at most {max_bytes:,} are read",
+        hint="split it, or raise max_bytes",
+        path=os.fspath(path),
+        size_bytes=max(size, length),
+    )

@@ -34,7 +34,7 @@ def load_pdf(data: bytes, source: str) -> Loaded:
         )
     try:
         pages, title = _pages(data, source)
-    except DataError:
+    except (DataError, MemoryError):
         raise
     # A boundary: the parser of a foreign format meets malformed files with any exception at all.
     except Exception as error:

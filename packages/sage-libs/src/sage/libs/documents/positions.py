@@ -9,14 +9,16 @@ from sage.common.records import Document
 
 __all__ = ["Positions"]
 
-_WORD = "wordprocessingml"
+_OFFICE = "officedocument"
+_LOOKED_UP = ("line", "sheet", "row", "slide")
 
 
 class Positions:
     """The positions of one document.
 
-    ``line`` is the line of the file: shifted by front matter, looked up for HTML, and not given
-    where a file has no lines that a person could go to (PDF, DOCX).
+    ``line`` is the line of the file: shifted by front matter, looked up for what is not its own
+    text (HTML, CSV, JSON), and not given where a file has no lines that a person could go to: a
+    PDF has pages, a workbook sheets and rows, a presentation slides, a DOCX nothing.
 
     Args:
         document: With the position tables that `load_document` puts in its metadata.
@@ -29,19 +31,27 @@ class Positions:
     def __init__(self, document: Document) -> None:
         known = document.metadata
         self._pages: list[int] = list(known.get("page_offsets") or ())
-        self._blocks: list[list[int]] = [list(pair) for pair in known.get("line_offsets") or ()]
-        self._block_starts = [offset for offset, _ in self._blocks]
+        self._tables = {
+            name: ([pair[0] for pair in table], [pair[1] for pair in table])
+            for name in _LOOKED_UP
+            if (table := known.get(f"{name}_offsets"))
+        }
         self._first_line = int(known.get("first_line", 1))
-        without_lines = self._pages or _WORD in str(known.get("media_type", ""))
-        self._line_starts = None if without_lines or self._blocks else _line_starts(document.text)
+        without_lines = self._pages or self._tables or _OFFICE in str(known.get("media_type", ""))
+        self._line_starts = None if without_lines else _line_starts(document.text)
 
     def at(self, offset: int) -> dict[str, Any]:
-        """Return ``page`` or ``line``, both counted from 1, of a character."""
+        """Return where a character stands, counted from 1.
+
+        That is its ``page``, its ``line``, its ``sheet`` (by name) and ``row``, or its ``slide``.
+        """
         if self._pages:
             return {"page": max(1, bisect_right(self._pages, offset))}
-        if self._blocks:
-            block = max(0, bisect_right(self._block_starts, offset) - 1)
-            return {"line": self._blocks[block][1]}
+        if self._tables:
+            return {
+                name: values[max(0, bisect_right(starts, offset) - 1)]
+                for name, (starts, values) in self._tables.items()
+            }
         if self._line_starts is not None:
             return {"line": bisect_right(self._line_starts, offset) - 1 + self._first_line}
         return {}
