@@ -174,12 +174,18 @@ class Passage(Record):
     def place(self) -> str:
         """Where it stands, for people: ``file:line``, ``file, page 3``, ``file, "Heading"``.
 
-        A heading stands for a page or a line where there is neither, as in a Word document; where
-        nothing is known, it is the file alone or the document's id.
+        In a workbook that is ``file, sheet "A" row 3``, in a presentation ``file, slide 4``. A
+        heading stands for them where there is none, as in a Word document; where nothing is known,
+        it is the file alone or the document's id.
         """
         where = self.source or self.doc_id
         if (page := self.metadata.get("page")) is not None:
             return f"{where}, page {page}"
+        if (slide := self.metadata.get("slide")) is not None:
+            return f"{where}, slide {slide}"
+        if (sheet := self.metadata.get("sheet")) is not None:
+            row = self.metadata.get("row")
+            return f'{where}, sheet "{sheet}"' + ("" if row is None else f" row {row}")
         if (line := self.metadata.get("line")) is not None:
             return f"{where}:{line}"
         if heading := self.metadata.get("heading"):
