@@ -232,7 +232,8 @@ class Query(Record):
 
     Attributes:
         text: The question.
-        id: Joins what several branches make of one query; made of the text when not given.
+        id: Joins what several branches make of one query; made of text, filter and metadata when
+            not given, so that equal questions have equal ids.
         filter: A metadata filter in Chroma's language, such as ``{"doc_id": {"$in": [...]}}``.
         metadata: Whatever came with it.
         steps: What it has gone through so far.
@@ -254,7 +255,17 @@ class Query(Record):
 
     def __post_init__(self) -> None:
         if not self.id:
-            object.__setattr__(self, "id", content_id(self.text))
+            object.__setattr__(self, "id", content_id(self.text, *self._asked_beside()))
+
+    def _asked_beside(self) -> list[str]:
+        """What tells it from other queries of the same text."""
+        import msgspec
+
+        return [
+            msgspec.json.encode(part, enc_hook=repr, order="deterministic").decode()
+            for part in (self.filter, self.metadata)
+            if part
+        ]
 
     @classmethod
     def of(cls, value: Query | Mapping[str, Any] | str) -> Query:

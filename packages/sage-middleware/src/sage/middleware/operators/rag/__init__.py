@@ -6,8 +6,11 @@ Every operator is a ``MapFunction`` with a typed config, and works by itself too
 Layout:
     embedding    EmbeddingOperator, VLLMEmbeddingOperator
     upsert       ChromaUpsertOperator
-    retrievers   DenseRetriever, BM25Retriever, HybridRetriever, ChromaRetriever, FaissRetriever
+    retrieving   what every retriever is
+    retrievers   DenseRetriever, BM25Retriever, ChromaRetriever, FaissRetriever
+    hybrid       HybridRetriever
     sources      where they look: documents in memory, an index, a collection
+    reranking    RerankOperator
     promptors    QAPromptor, SummarizationPromptor
     generators   ExtractiveGenerator, OpenAIGenerator
 """
@@ -24,14 +27,15 @@ if TYPE_CHECKING:
         OpenAIGenerator,
         OpenAIGeneratorOperator,
     )
+    from sage.middleware.operators.rag.hybrid import HybridRetriever
     from sage.middleware.operators.rag.promptors import QAPromptor, SummarizationPromptor
+    from sage.middleware.operators.rag.reranking import RerankOperator
     from sage.middleware.operators.rag.retrievers import (
         BM25Retriever,
         ChromaRetriever,
         ChromaRetrieverOperator,
         DenseRetriever,
         FaissRetriever,
-        HybridRetriever,
     )
     from sage.middleware.operators.rag.upsert import ChromaUpsertOperator
 
@@ -48,12 +52,15 @@ __all__ = [
     "OpenAIGenerator",
     "OpenAIGeneratorOperator",
     "QAPromptor",
+    "RerankOperator",
     "SummarizationPromptor",
     "VLLMEmbeddingOperator",
 ]
 
 _MODULES = {
     "embedding": ("EmbeddingOperator", "VLLMEmbeddingOperator"),
+    "hybrid": ("HybridRetriever",),
+    "reranking": ("RerankOperator",),
     "promptors": ("QAPromptor", "SummarizationPromptor"),
     "generators": ("ExtractiveGenerator", "OpenAIGenerator", "OpenAIGeneratorOperator"),
     "upsert": ("ChromaUpsertOperator",),

@@ -44,7 +44,7 @@ class DocumentIndex:
 
     def dense(self, text: str, top_k: int, where: Where) -> list[Passage]:
         """Return at most ``top_k`` passages, nearest in meaning first, scored by cosine."""
-        (vector,) = self._embedder.embed([text])
+        (vector,) = self.embedder.embed([text])
         (hits,) = self._vectors.search(vector, top_k, where)
         return [replace(self._passages[int(hit.id)], score=hit.score) for hit in hits]
 
@@ -61,23 +61,24 @@ class DocumentIndex:
 
     def reads(self, text: str) -> float:
         """Return how much of ``text`` the embedder can read, 0 to 1."""
-        return readable_share(self._embedder, text)
+        return readable_share(self.embedder, text)
 
     def close(self) -> None:
         """Nothing to let go of but memory."""
 
     @cached_property
-    def _embedder(self) -> Embedder:
+    def embedder(self) -> Embedder:
+        """The embedder, loaded now if that has not happened yet."""
         return self._load_embedder()
 
     @cached_property
     def _vectors(self) -> NumpyStore:
         from sage.libs.vectors.numpy_store import NumpyStore
 
-        store = NumpyStore(dim=self._embedder.dim)
+        store = NumpyStore(dim=self.embedder.dim)
         texts = [passage.text for passage in self._passages]
         if texts:
-            store.upsert(self._rows, self._embedder.embed(texts), self._metadatas)
+            store.upsert(self._rows, self.embedder.embed(texts), self._metadatas)
         return store
 
     @cached_property

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
 from sage.common.records import Passage
 from sage.libs.fusion import reciprocal_rank, weighted
+from sage.middleware.operators.rag.retrieving import passage_key
 
 __all__ = ["fused"]
 
@@ -30,19 +31,14 @@ def fused(
         >>> [p.text for p in fused([[a, b, c], [c, b]], "rrf")]
         ['c', 'b', 'a']
     """
-    passages: dict[Hashable, Passage] = {}
+    passages: dict[str, Passage] = {}
     for ranking in rankings:
         for passage in ranking:
-            passages.setdefault(_identity(passage), passage)
+            passages.setdefault(passage_key(passage), passage)
     if method == "rrf":
-        places = [[_identity(p) for p in ranking] for ranking in rankings]
+        places = [[passage_key(p) for p in ranking] for ranking in rankings]
         joined = reciprocal_rank(places, weights=weights)
     else:
-        scores = [{_identity(p): p.score for p in ranking} for ranking in rankings]
+        scores = [{passage_key(p): p.score for p in ranking} for ranking in rankings]
         joined = weighted(scores, weights=weights)
     return [replace(passages[identity], score=score) for identity, score in joined]
-
-
-def _identity(passage: Passage) -> Hashable:
-    """What makes two passages the same: the id where there is one, else document and text."""
-    return passage.passage_id or (passage.doc_id, passage.text)

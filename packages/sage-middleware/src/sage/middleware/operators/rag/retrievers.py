@@ -1,4 +1,4 @@
-"""Retrievers: a question in, the passages that fit it best out.
+"""Retrievers over one index: by meaning or by words.
 
 All take the same three places to look (``documents=``, ``index=`` or ``collection=``), the same
 filters (Chroma's language, in the ``filter`` of the query), and a question as text, as a mapping
@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import os
 import time
-from abc import abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from typing import Any
 
-from sage.common.config import Annotated, Meta, configurable
-from sage.common.core.functions import MapFunction
-from sage.common.records import Passage, Query, Retrieved
+from sage.common.config import configurable
+from sage.common.records import Passage, Query
 from sage.libs.embedding.embedder import Embedder
 from sage.libs.vectors.store import VectorStore
-from sage.middleware.operators.rag.fusing import fused
+from sage.middleware.operators.rag.retrieving import Found, RetrieveFunction, TopK
 from sage.middleware.operators.rag.sources import PassageSource
 
 __all__ = [
@@ -26,30 +24,19 @@ __all__ = [
     "ChromaRetriever",
     "ChromaRetrieverOperator",
     "DenseRetriever",
+    "Documents",
     "FaissRetriever",
-    "HybridRetriever",
+    "IndexRetriever",
 ]
 
-Question = Query | Mapping[str, Any] | str
 Documents = Sequence[Mapping[str, Any] | Passage | str]
-TopK = Annotated[int, Meta(ge=1)]
-
-# From each leg of a hybrid search: far more than are returned, so that what one leg ranks low can
-# still be lifted by the other.
-_CANDIDATES = 100
-
-Found = tuple[list[Passage], dict[str, Any]]
 
 
-class RetrieveFunction(MapFunction[Question, Retrieved]):
-    """What the retrievers share: life cycle, coercion, timing. They differ in how they search."""
+class IndexRetriever(RetrieveFunction):
+    """A retriever that looks in one place, which it opens and closes."""
 
     top_k: int
     _source: PassageSource
-
-    @abstractmethod
-    def _search(self, query: Query) -> Found:
-        """Return the passages, best first, and what the step shall say."""
 
     def open(self, context: Any) -> None:
         """Open the index, so that a missing collection stops the job before its first record."""
@@ -59,37 +46,24 @@ class RetrieveFunction(MapFunction[Question, Retrieved]):
         """Close the index; using the retriever again opens it again."""
         self._source.close()
 
-    def map(self, record: Question) -> Retrieved:
-        """Return the passages for a question.
-
-        Raises:
-            DataError: if the question is empty, or there is no such collection.
-            ConfigError: if its filter is not valid.
-        """
-        started = time.perf_counter()
-        query = Query.of(record)
-        passages, detail = self._search(query)
-        return Retrieved(query, tuple(passages), steps=query.steps).with_step(
-            "retrieve",
-            time.perf_counter() - started,
-            retriever=type(self).__name__,
-            found=len(passages),
-            **detail,
-        )
+    @property
+    def source(self) -> str:
+        """The name of the collection, or ``documents`` or ``index``."""
+        return self._source.name
 
     def _dense(self, query: Query, top_k: int) -> Found:
         started = time.perf_counter()
         passages = self._source.open().dense(query.text, top_k, query.filter)
-        return passages, {"dense_s": time.perf_counter() - started}
+        return Found(passages, {"dense_s": time.perf_counter() - started})
 
     def _lexical(self, query: Query, top_k: int) -> Found:
         started = time.perf_counter()
         passages = self._source.open().lexical(query.text, top_k, query.filter)
-        return passages, {"lexical_s": time.perf_counter() - started}
+        return Found(passages, {"lexical_s": time.perf_counter() - started})
 
 
 @configurable
-class DenseRetriever(RetrieveFunction):
+class DenseRetriever(IndexRetriever):
     """Finds the passages nearest to the question in meaning.
 
     Args:
@@ -143,7 +117,7 @@ class DenseRetriever(RetrieveFunction):
 
 
 @configurable
-class ChromaRetriever(RetrieveFunction):
+class ChromaRetriever(IndexRetriever):
     """Finds passages in a collection that is kept in Chroma; as `DenseRetriever` otherwise.
 
     Args:
@@ -177,7 +151,7 @@ ChromaRetrieverOperator = ChromaRetriever
 
 
 @configurable
-class FaissRetriever(RetrieveFunction):
+class FaissRetriever(IndexRetriever):
     """Finds passages in a collection that is kept in FAISS; as `DenseRetriever` otherwise.
 
     Args:
@@ -208,7 +182,7 @@ class FaissRetriever(RetrieveFunction):
 
 
 @configurable
-class BM25Retriever(RetrieveFunction):
+class BM25Retriever(IndexRetriever):
     """Finds the passages that share the rarest words with the question; needs no model.
 
     Args:
@@ -242,67 +216,3 @@ class BM25Retriever(RetrieveFunction):
 
     def _search(self, query: Query) -> Found:
         return self._lexical(query, self.top_k)
-
-
-@configurable
-class HybridRetriever(RetrieveFunction):
-    """Finds passages by meaning and by words, and joins the two rankings.
-
-    Takes the 100 best of each. Their scores are not comparable as they are: by default each
-    ranking is brought to 0..1 by its own smallest and largest score, and a passage's score is the
-    mean of the two. Bruch, Gai and Ingber, "An Analysis of Fusion Functions for Hybrid Retrieval"
-    (TOIS 2023), find such a combination better than reciprocal ranks, and so does the test set of
-    SciFact (nDCG@10 .725 against .712) and XQuAD (English, recall@1 .954 against .926). Nothing
-    was tuned: the weights are equal, but for a question in a script that the embedder was not
-    trained on, where meaning counts only as far as the embedder can read.
-
-    Args:
-        model: As for `DenseRetriever`.
-        top_k: How many passages to return.
-        fusion: ``weighted`` averages scaled scores; ``rrf`` joins by reciprocal rank (k = 60).
-        collection: As for `DenseRetriever`.
-        documents: As for `DenseRetriever`.
-        home: As for `DenseRetriever`.
-        embedder: An embedder of your own, in place of ``model``.
-
-    Raises:
-        ConfigError: if it is told to look in two places.
-        DataError: at first use, if there is no such collection.
-
-    Example:
-        >>> documents = ["Water boils.", "Iron rusts.", "Gold shines."]
-        >>> retriever = HybridRetriever(model="mock:64", documents=documents, top_k=2)
-        >>> retriever.map({"query": "Does iron rust?"})[0].text
-        'Iron rusts.'
-    """
-
-    def __init__(
-        self,
-        *,
-        model: str | None = None,
-        top_k: TopK = 5,
-        fusion: Literal["weighted", "rrf"] = "weighted",
-        collection: str | None = None,
-        documents: Documents | None = None,
-        home: str | os.PathLike[str] | None = None,
-        embedder: Embedder | None = None,
-    ) -> None:
-        self.top_k = top_k
-        self.fusion = fusion
-        self._source = PassageSource.of(
-            "HybridRetriever",
-            documents,
-            model=model,
-            collection=collection,
-            home=home,
-            embedder=embedder,
-        )
-
-    def _search(self, query: Query) -> Found:
-        candidates = max(_CANDIDATES, self.top_k)
-        by_meaning, dense = self._dense(query, candidates)
-        by_words, lexical = self._lexical(query, candidates)
-        share = self._source.open().reads(query.text)
-        passages = fused([by_meaning, by_words], self.fusion, weights=[share, 1.0])
-        detail = {"fusion": self.fusion, "dense_weight": round(share, 3)}
-        return passages[: self.top_k], {**dense, **lexical, **detail}

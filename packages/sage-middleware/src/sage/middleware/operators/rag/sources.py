@@ -39,6 +39,10 @@ class PassageIndex(Protocol):
     def reads(self, text: str) -> float:
         """Return how much of ``text`` the embedder can read, 0 to 1."""
 
+    @property
+    def embedder(self) -> Embedder:
+        """The embedder that its vectors were made by."""
+
     def close(self) -> None:
         """Let go of files."""
 
@@ -101,6 +105,13 @@ class PassageSource:
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_index": None}
 
+    @property
+    def name(self) -> str:
+        """What is searched, for people: the name of the collection, ``documents`` or ``index``."""
+        if self.documents is not None:
+            return "documents"
+        return "index" if self.store is not None else self.collection or "default"
+
     def open(self) -> PassageIndex:
         """Return the index, opening it if that has not happened yet.
 
@@ -155,17 +166,17 @@ class _StoreIndex:
     def __init__(self, owner: str, store: VectorStore, embedder: Embedder) -> None:
         self._owner = owner
         self._store = store
-        self._embedder = embedder
+        self.embedder = embedder
 
     def dense(self, text: str, top_k: int, where: Where) -> list[Passage]:
-        (hits,) = self._store.search(self._embedder.embed([text]), top_k, where)
+        (hits,) = self._store.search(self.embedder.embed([text]), top_k, where)
         return [_passage(hit) for hit in hits]
 
     def lexical(self, text: str, top_k: int, where: Where) -> list[Passage]:
         raise DataError(f"{self._owner}: a vector store cannot be searched by words")
 
     def reads(self, text: str) -> float:
-        return readable_share(self._embedder, text)
+        return readable_share(self.embedder, text)
 
     def close(self) -> None:
         pass
@@ -176,17 +187,21 @@ class _CollectionIndex:
 
     def __init__(self, collection: Collection, embedder: Callable[[str], Embedder]) -> None:
         self._collection = collection
-        self._embedder = embedder
+        self._load_embedder = embedder
+
+    @property
+    def embedder(self) -> Embedder:
+        return self._load_embedder(self._collection.model)
 
     def dense(self, text: str, top_k: int, where: Where) -> list[Passage]:
-        (vector,) = self._embedder(self._collection.model).embed([text])
+        (vector,) = self.embedder.embed([text])
         return self._collection.dense(vector, top_k, where)
 
     def lexical(self, text: str, top_k: int, where: Where) -> list[Passage]:
         return self._collection.lexical(text, top_k, where)
 
     def reads(self, text: str) -> float:
-        return readable_share(self._embedder(self._collection.model), text)
+        return readable_share(self.embedder, text)
 
     def close(self) -> None:
         self._collection.close()
