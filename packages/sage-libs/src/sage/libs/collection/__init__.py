@@ -11,6 +11,7 @@ Layout::
     layout.py     directories, generations, the switch, the writer's lock
     catalogue.py  documents and chunks, in SQLite
     writer.py     CollectionWriter: one update
+    journal.py    what an update has embedded, for the next one if it is killed
     reader.py     Collection: stats and searching
     sink.py       CollectionSink: the chunks of a stream
     testing.py    fills and asks collections in tests

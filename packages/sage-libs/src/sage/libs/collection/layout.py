@@ -11,6 +11,7 @@
             vectors/
             words/
         .staging-xxxx/      an update that is under way, or was killed
+        EMBEDDED            the vectors that it had computed, for the next one
 
 The invariant: what CURRENT names is complete and on the disk. Readers hold a shared lock on the
 ``meta.json`` of their generation; an update removes generations older than the previous one, but
@@ -53,6 +54,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
         documents: How many documents.
         chunks: How many chunks.
         updated_s: When it was made, in seconds since the epoch.
+        chunker: Name of the chunker that its documents are cut with; empty for the default.
+        chunk_tokens: Most tokens in a chunk; 0 for the default.
     """
 
     model: str
@@ -62,6 +65,8 @@ class Meta(msgspec.Struct, frozen=True, kw_only=True):
     chunks: int
     updated_s: float
     format: int = FORMAT
+    chunker: str = ""
+    chunk_tokens: int = 0
 
 
 def collection_names(home: str | os.PathLike[str] | None = None) -> list[str]:

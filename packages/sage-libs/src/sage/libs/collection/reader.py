@@ -130,6 +130,8 @@ class Collection:
         *,
         model: str | None = None,
         store: str | None = None,
+        chunker: str | None = None,
+        chunk_tokens: int | None = None,
         home: str | os.PathLike[str] | None = None,
     ) -> AbstractContextManager[CollectionWriter]:
         """Update a collection, or make it: a context manager that gives a `CollectionWriter`.
@@ -141,17 +143,28 @@ class Collection:
             model: The embedding model; by default the collection's own, or the packaged one.
             store: ``chroma``, ``faiss`` or ``numpy``; by default the collection's own, or Chroma
                 where it is installed, else FAISS.
+            chunker: Name of the chunker that whoever adds documents is to cut them with; by default
+                the collection's own, or the one for the kind of document.
+            chunk_tokens: Most tokens in a chunk; by default the collection's own.
             home: SAGE's home directory, instead of ``$SAGE_HOME``.
 
         Raises:
             ConfigError: on entering, if the name is not valid, or the collection has another model
                 or store.
+            UnknownNameError: on entering, if there is no such chunker.
             StorageError: on entering, if another process updates it; from the writer's methods, if
                 something cannot be written.
         """
         from sage.libs.collection.writer import updating
 
-        return updating(name, model=model, store=store, home=home)
+        return updating(
+            name,
+            model=model,
+            store=store,
+            chunker=chunker,
+            chunk_tokens=chunk_tokens,
+            home=home,
+        )
 
     @staticmethod
     def names(home: str | os.PathLike[str] | None = None) -> list[str]:

@@ -22,7 +22,9 @@ from sage.common.records import Chunk, Document
 from sage.common.registry import registry
 from sage.common.suggestions import did_you_mean
 from sage.libs.collection.catalogue import Catalogue, facts_of, passage_of
+from sage.libs.collection.journal import VectorJournal
 from sage.libs.collection.layout import Layout, Meta
+from sage.libs.documents.chunker import CHUNK_TOKENS, DEFAULT_CHUNKER
 from sage.libs.embedding.embedder import DEFAULT_MODEL
 from sage.libs.embedding.weights import canonical
 from sage.libs.lexical.bm25 import Bm25Index
@@ -49,9 +51,18 @@ class CollectionWriter:
         name: The collection.
         model: The model that the vectors must come from.
         store: The kind of its vector store.
+        chunker: Name of the chunker that documents are to be cut with.
+        chunk_tokens: Most tokens in a chunk.
     """
 
-    def __init__(self, layout: Layout, model: str | None, store: str | None) -> None:
+    def __init__(
+        self,
+        layout: Layout,
+        model: str | None,
+        store: str | None,
+        chunker: str | None = None,
+        chunk_tokens: int | None = None,
+    ) -> None:
         self.name = layout.name
         self._layout = layout
         self._base = layout.current()
@@ -59,6 +70,11 @@ class CollectionWriter:
         self.model = _agreed_model(layout.name, self._meta, model)
         self.store = _agreed_store(layout.name, self._meta, store)
         require_library(self.store)
+        self.chunker = _agreed_chunker(self._meta, chunker)
+        self.chunk_tokens = (
+            chunk_tokens or (self._meta.chunk_tokens if self._meta else 0) or CHUNK_TOKENS
+        )
+        self._journal = VectorJournal(layout.root / "EMBEDDED", self.model)
         self.dim = self._meta.dim if self._meta is not None else 0
         self._staged: Path | None = None
         self._catalogue: Catalogue | None = None
@@ -160,6 +176,17 @@ class CollectionWriter:
             if len(self._added) >= _ROWS_AT_ONCE:
                 self._flush()
 
+    def recall(self, texts: Sequence[str]) -> list[npt.NDArray[np.float32] | None]:
+        """Return for each text the vector that a killed update made of it, or None."""
+        return self._journal.recall(texts)
+
+    def remember(self, texts: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
+        """Write down what was embedded, so that nobody has to do it again if this one is killed.
+
+        May be called while another thread adds documents.
+        """
+        self._journal.remember(texts, vectors)
+
     def commit(self) -> bool:
         """Make all changes count; return whether there were any.
 
@@ -187,14 +214,18 @@ class CollectionWriter:
                 documents=documents,
                 chunks=chunks,
                 updated_s=time.time(),
+                chunker=self.chunker,
+                chunk_tokens=self.chunk_tokens,
             )
             self._layout.publish(self._staged, meta)
+            self._journal.remove()
         self._open = False
         return True
 
     def abandon(self) -> None:
         """Drop all changes that were not committed and let go of the files."""
         self._open = False
+        self._journal.close()
         for part in (self._vectors, self._catalogue):
             # The files are thrown away: that they cannot be written (a full disk) is no matter.
             with contextlib.suppress(StorageError, OSError, sqlite3.Error):
@@ -268,13 +299,15 @@ def updating(
     *,
     model: str | None = None,
     store: str | None = None,
+    chunker: str | None = None,
+    chunk_tokens: int | None = None,
     home: str | os.PathLike[str] | None = None,
 ) -> Iterator[CollectionWriter]:
     """Lock a collection and give its writer; see `Collection.update`."""
     layout = Layout(name, home)
     with layout.locked():
         try:
-            writer = CollectionWriter(layout, model, store)
+            writer = CollectionWriter(layout, model, store, chunker, chunk_tokens)
         except FileNotFoundError as error:
             raise layout.damaged(f"{error.filename} is missing") from error
         try:
@@ -309,6 +342,13 @@ def _agreed_store(name: str, meta: Meta | None, asked: str | None) -> str:
             hint="use another --collection",
         )
     return meta.store
+
+
+def _agreed_chunker(meta: Meta | None, asked: str | None) -> str:
+    if asked is None:
+        return (meta.chunker if meta is not None else "") or DEFAULT_CHUNKER
+    registry("chunkers").get(asked)  # raises, with the names there are
+    return asked
 
 
 def _copy(base: Path, staged: Path, store: str) -> None:
