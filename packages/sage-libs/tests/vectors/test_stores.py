@@ -74,24 +74,79 @@ def test_faiss_grows_in_steps(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["numpy", "faiss"])
 def test_damage_is_an_error(tmp_path: Path, kind: str) -> None:
-    """A store whose files are cut off or gone is refused by its path."""
+    """A store whose files are cut off, gone, or differ in one bit is refused by its path."""
     store = open_store(kind, tmp_path, dim=4)
-    store.upsert(["a", "b"], np.eye(2, 4))
+    store.upsert(["a", "b"], np.eye(2, 4), [{"n": 1}, {}], ["one", "two"])
     store.close()
     other = "faiss" if kind == "numpy" else "numpy"
     with pytest.raises(StorageError, match=f"holds a '{kind}' store"):
         open_store(other, tmp_path, dim=4)
-    for part in [p for p in tmp_path.iterdir() if p.name != "store.json"]:
+    for part in [p for p in tmp_path.iterdir() if p.name != "LOCK"]:
         whole = part.read_bytes()
-        for damaged in (whole[: len(whole) // 2], b""):
+        flipped = bytearray(whole)
+        flipped[len(whole) // 2] ^= 1
+        for damaged in (whole[: len(whole) // 2], b"", bytes(flipped)):
             part.write_bytes(damaged)
             with pytest.raises(StorageError, match=str(tmp_path)):
                 open_store(kind, tmp_path, dim=4)
+        if part.name != "store.json":
+            part.unlink()
+            with pytest.raises(StorageError, match="is missing"):
+                open_store(kind, tmp_path, dim=4)
         part.write_bytes(whole)
     assert open_store(kind, tmp_path, dim=4).count() == 2
-    (tmp_path / "store.json").write_text("{")
-    with pytest.raises(StorageError):
-        open_store(kind, tmp_path, dim=4)
+
+
+def test_a_store_of_another_format_is_refused(tmp_path: Path) -> None:
+    """Files of before there were checksums are refused by their format, not called damaged."""
+    (tmp_path / "store.json").write_text('{"kind":"faiss","dim":4,"format":1,"token":"x"}')
+    with pytest.raises(StorageError, match="has the format 1, this version of SAGE reads 2"):
+        open_store("faiss", tmp_path, dim=4)
+
+
+@pytest.mark.parametrize("kind", ["numpy", "faiss", "chroma", "sharded"])
+def test_another_model_is_refused(tmp_path: Path, kind: str) -> None:
+    """A store remembers the model that made its vectors, and refuses another one by name."""
+    store = open_store(kind, tmp_path, dim=4, model="small")
+    store.upsert(["a"], np.eye(1, 4))
+    store.close()
+    with pytest.raises(StorageError, match="with model 'small', not 'large'"):
+        open_store(kind, tmp_path, dim=4, model="large")
+    for model in ("small", None):
+        again = open_store(kind, tmp_path, dim=4, model=model)
+        assert (again.count(), again.model) == (1, "small")  # type: ignore[attr-defined]
+        again.close()
+
+
+def test_the_same_row_again_costs_nothing(tmp_path: Path) -> None:
+    """Rows put in again are not indexed again, nor saved again; other metadata still count."""
+    store = FaissStore(dim=4, path=tmp_path)
+    rows = np.random.default_rng(0).normal(size=(50, 4))
+    ids = [str(n) for n in range(50)]
+    for _ in range(3):
+        store.upsert(ids, rows, [{"n": 1}] * 50)
+        store.flush()
+        saved = {p.name for p in tmp_path.iterdir()}
+    store.upsert(ids, rows, [{"n": 1}] * 50)
+    store.flush()
+    assert {p.name for p in tmp_path.iterdir()} == saved
+    assert store.search(rows[0], 1, {"n": 2}) == [[]]
+    store.upsert(ids[:1], rows[:1], [{"n": 2}], ["new"])
+    (hit,) = store.search(rows[0], 3, {"n": 2})[0]
+    assert (hit.id, hit.text, dict(hit.metadata)) == ("0", "new", {"n": 2})
+
+
+@pytest.mark.parametrize("rows", [3_000, 12_000])
+def test_asking_for_most_rows_gives_them(rows: int) -> None:
+    """An index that finds a few by itself still gives all rows when all are asked for."""
+    vectors = clustered(rows, 8)
+    store = FaissStore(dim=8)
+    store.upsert([str(n) for n in range(rows)], vectors, [{"n": n} for n in range(rows)])
+    (hits,) = store.search(vectors[0], rows)
+    assert {int(hit.id) for hit in hits} == set(range(rows))
+    (hits,) = store.search(vectors[0], 50, {"n": {"$gte": rows - 60}})
+    exact = np.argsort(-(vectors / np.linalg.norm(vectors, axis=1)[:, None] @ vectors[0])[-60:])
+    assert [int(hit.id) for hit in hits] == [int(n) + rows - 60 for n in exact[:50]]
 
 
 @pytest.mark.parametrize("kind", ["numpy", "faiss"])
@@ -127,7 +182,7 @@ except StorageError as error:
     assert again.search(np.ones(64), 1)[0][0].id == "old"
     token = json.loads((tmp_path / "store" / "store.json").read_text())["token"]
     names = {p.name for p in (tmp_path / "store").iterdir()}
-    assert all(name == "store.json" or name.startswith(token) for name in names)
+    assert all(name in ("store.json", "LOCK") or name.startswith(token) for name in names)
 
 
 def test_unknown_kind_is_refused() -> None:

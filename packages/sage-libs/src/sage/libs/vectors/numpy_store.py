@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
@@ -13,10 +12,12 @@ from msgspec import Meta
 
 from sage.common.config import configurable
 from sage.common.errors import StorageError
+from sage.libs.vectors.columns import GrowingArray
 from sage.libs.vectors.filters import parse_filter
 from sage.libs.vectors.rows import Rows
-from sage.libs.vectors.snapshot import read_snapshot, write_snapshot
+from sage.libs.vectors.shared_lock import SharedLock
 from sage.libs.vectors.store import Hit, Metadata, Vectors, checked_queries, checked_rows
+from sage.libs.vectors.store_files import StoreFiles
 
 __all__ = ["NumpyStore", "top_rows"]
 
@@ -25,11 +26,13 @@ __all__ = ["NumpyStore", "top_rows"]
 class NumpyStore:
     """Compares the query with every vector: exact, 4 ms for 10,000 rows of 384.
 
-    Saved by `flush` as ``.npy`` and MessagePack; nothing in the files can execute code.
+    Saved by `flush` as bare numbers and MessagePack; nothing in the files can execute code. Threads
+    and processes may share it as they may share a `FaissStore`.
 
     Args:
         dim: Length of the vectors.
         path: Directory to keep it in, or None for memory only.
+        model: The model that makes the vectors; remembered, and compared when it is opened again.
 
     Example:
         >>> store = NumpyStore(dim=2)
@@ -39,15 +42,23 @@ class NumpyStore:
     """
 
     def __init__(
-        self, *, dim: Annotated[int, Meta(ge=1)], path: str | os.PathLike[str] | None = None
+        self,
+        *,
+        dim: Annotated[int, Meta(ge=1)],
+        path: str | os.PathLike[str] | None = None,
+        model: str | None = None,
     ) -> None:
         self.dim = dim
-        self._path = None if path is None else Path(path)
         self._rows = Rows()
-        self._blocks: list[Vectors] = [np.empty((0, dim), dtype=np.float32)]
-        self._dirty = False
-        if self._path is not None:
-            self._load(self._path)
+        self._numbers = GrowingArray(np.float32)
+        self._lock = SharedLock()
+        self._files = StoreFiles("numpy", path, dim=dim, model=model)
+        self._load()
+
+    @property
+    def model(self) -> str | None:
+        """The model that makes the vectors, if somebody said."""
+        return self._files.model
 
     def upsert(
         self,
@@ -58,25 +69,35 @@ class NumpyStore:
     ) -> None:
         """Put rows in, see `VectorStore.upsert`."""
         matrix, rows, lines = checked_rows(self.dim, ids, vectors, metadatas, texts)
-        self._rows.append(ids, rows, lines)
-        self._blocks.append(matrix)
-        self._dirty = True
+        if not len(ids):
+            return
+        self._files.claim()
+        with self._lock.alone():
+            self._rows.append(ids, rows, lines)
+            self._numbers.extend(matrix.ravel())
+            self._files.dirty = True
 
     def delete(self, ids: Sequence[str]) -> None:
         """Take rows out, see `VectorStore.delete`."""
-        self._dirty = self._rows.delete(ids) or self._dirty
+        if not len(ids):
+            return
+        self._files.claim()
+        with self._lock.alone():
+            self._files.dirty = self._rows.delete(ids) or self._files.dirty
 
     def search(
         self, vectors: npt.ArrayLike, top_k: int, where: Mapping[str, Any] | None = None
     ) -> list[list[Hit]]:
         """Return the nearest rows, see `VectorStore.search`."""
         queries = checked_queries(self.dim, vectors, top_k)
-        allowed = np.flatnonzero(self._rows.allowed(parse_filter(where)))
-        scores = queries @ self._matrix()[allowed].T
-        return [
-            [self._rows.hit(int(allowed[n]), float(row[n])) for n in top_rows(row, top_k)]
-            for row in scores
-        ]
+        condition = parse_filter(where)
+        with self._lock.shared():
+            allowed = self._rows.allowed(condition)
+            chosen = np.arange(len(self._rows)) if allowed is None else np.flatnonzero(allowed)
+            scores = queries @ (self._matrix if allowed is None else self._matrix[chosen]).T
+            best = [top_rows(row, top_k) for row in scores]
+            found = zip(scores, best, strict=True)
+            return [self._rows.hits(row[rows][None], chosen[rows][None])[0] for row, rows in found]
 
     def count(self) -> int:
         """Return the number of rows."""
@@ -88,45 +109,45 @@ class NumpyStore:
         Raises:
             StorageError: if it cannot be written; what was saved before is still there.
         """
-        if self._path is None or not self._dirty:
+        if not self._files.dirty:
             return
-        rows, kept = self._rows.compacted()
-        matrix = np.ascontiguousarray(self._matrix()[kept])
-        write_snapshot(
-            self._path,
-            {"kind": "numpy", "dim": self.dim, "format": 1},
-            {
-                "vectors.npy": lambda file: np.save(file, matrix, allow_pickle=False),
-                "rows.msgpack": rows.write,
-            },
-        )
-        self._rows, self._blocks, self._dirty = rows, [matrix], False
+        with self._lock.alone():
+            if self._rows.alive < len(self._rows):
+                self._rows, kept = self._rows.compacted()
+                matrix, self._numbers = self._matrix, GrowingArray(np.float32)
+                self._numbers.extend(matrix[kept].ravel())
+        with self._lock.shared():
+            self._files.write(
+                {"rows": len(self._rows)},
+                {
+                    "vectors.f32": lambda write: write(self._matrix.tobytes()),
+                    "rows.msgpack": lambda write: write(self._rows.encoded()),
+                },
+            )
 
     def close(self) -> None:
-        """Save, see `flush`."""
+        """Save, see `flush`, and let other processes write."""
         self.flush()
+        self._files.release()
 
+    @property
     def _matrix(self) -> Vectors:
-        if len(self._blocks) > 1:
-            self._blocks = [np.concatenate(self._blocks)]
-        return self._blocks[0]
+        return self._numbers.view.reshape(-1, self.dim)
 
-    def _load(self, path: Path) -> None:
-        found = read_snapshot(path, "numpy")
+    def _load(self) -> None:
+        found = self._files.read()
         if found is None:
             return
         _, part = found
         rows = Rows.read(part("rows.msgpack"))
-        try:
-            matrix = np.load(part("vectors.npy"), allow_pickle=False)
-        except (OSError, ValueError, EOFError) as error:
-            raise StorageError(f"cannot read {str(path)!r}: {error}", path=str(path)) from error
-        if matrix.shape != (len(rows), self.dim):
+        vectors = np.fromfile(part("vectors.f32"), dtype=np.float32)
+        if vectors.size != len(rows) * self.dim:
             raise StorageError(
-                f"{str(path)!r} holds vectors of {matrix.shape}, expected {(len(rows), self.dim)}",
-                path=str(path),
+                f"{str(part('vectors.f32'))!r} holds {vectors.size} numbers, "
+                f"expected {len(rows)} times {self.dim}"
             )
-        self._rows, self._blocks = rows, [matrix]
+        self._rows = rows
+        self._numbers.extend(vectors)
 
 
 def top_rows(scores: npt.NDArray[np.float32], top_k: int) -> npt.NDArray[np.intp]:

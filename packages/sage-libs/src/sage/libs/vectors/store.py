@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any, Protocol, cast, runtime_checkable
 import numpy as np
 import numpy.typing as npt
 
-from sage.common.errors import ConfigError, DataError, MissingExtraError, Problem
+from sage.common.errors import ConfigError, DataError, MissingExtraError, Problem, StorageError
 from sage.common.registry import registry
 
 __all__ = [
@@ -20,6 +21,7 @@ __all__ = [
     "Scalar",
     "VectorStore",
     "Vectors",
+    "check_facts",
     "checked_queries",
     "checked_rows",
     "default_store_kind",
@@ -41,6 +43,8 @@ class Hit:
         score: Cosine with the query, -1 to 1, more is nearer.
         metadata: What it was stored with.
         text: The text it was stored with, or "".
+
+    Hits are the caller's: changing their metadata changes nothing in the store.
     """
 
     id: str
@@ -53,8 +57,8 @@ class Hit:
 class VectorStore(Protocol):
     """Rows of id, vector, metadata and text, searched by cosine.
 
-    Its conformance suite is `sage.libs.vectors.testing`. A store is used by one thread at a time
-    for writing; searching is safe from several.
+    Its conformance suite is `sage.libs.vectors.testing`. One thread writes at a time; searching is
+    safe from several, also while it writes, and sees each call's rows all or not at all.
     """
 
     def upsert(
@@ -67,14 +71,15 @@ class VectorStore(Protocol):
         """Put rows in; a row of the same id is replaced whole, metadata and text too.
 
         Args:
-            ids: One for each row, none twice.
+            ids: One for each row, none twice, none empty.
             vectors: float32 [len(ids), dim]; of any length but 0, they are normalised.
-            metadatas: Flat mappings of text, numbers and booleans.
+            metadatas: Flat mappings of text, finite numbers (integers of 64 bits) and booleans. A
+                key is not empty and does not begin with ``$`` or ``#``.
             texts: What to give back with the hits.
 
         Raises:
             DataError: if shapes or types do not fit; nothing is put in then.
-            StorageError: if the rows cannot be written.
+            StorageError: if the rows cannot be written, or another process has the store.
         """
         ...
 
@@ -130,18 +135,25 @@ def require_library(kind: str) -> None:
         raise MissingExtraError("chromadb", extra="isage-libs[chroma]")
 
 
-def open_store(kind: str, path: Path | None, *, dim: int) -> VectorStore:
+def open_store(
+    kind: str, path: Path | None, *, dim: int, model: str | None = None, **options: Any
+) -> VectorStore:
     """Open the store of that kind at ``path``, or make an empty one there.
 
     Args:
-        kind: A name of the registry ``vector_stores``: ``chroma``, ``faiss`` or ``numpy``.
+        kind: A name of the registry ``vector_stores``: ``chroma``, ``faiss``, ``numpy`` or
+            ``sharded``.
         path: Its directory; None keeps it in memory (Chroma: in a temporary directory).
         dim: Length of the vectors.
+        model: The model that makes the vectors, to have it remembered and checked.
+        options: More of that kind's own, such as ``shards=4``.
 
     Raises:
         UnknownNameError: if there is no such kind.
         MissingExtraError: if its library is not installed.
-        StorageError: if what is at ``path`` cannot be read.
+        ConfigError: if it has no such option.
+        StorageError: if what is at ``path`` cannot be read, has vectors of another dimension or
+            another model, or is written by another process.
 
     Example:
         >>> store = open_store("numpy", None, dim=2)
@@ -152,7 +164,30 @@ def open_store(kind: str, path: Path | None, *, dim: int) -> VectorStore:
         ['b']
     """
     require_library(kind)
-    return cast(VectorStore, registry("vector_stores").get(kind)(path=path, dim=dim))
+    if model is not None:  # a store of somebody else's need not know of models
+        options["model"] = model
+    return cast(VectorStore, registry("vector_stores").get(kind)(path=path, dim=dim, **options))
+
+
+def check_facts(path: Path | str, found: Mapping[str, Any], asked: Mapping[str, Any]) -> None:
+    """Refuse a store that was made for something else than what is asked of it.
+
+    Args:
+        path: Where it is, for the message.
+        found: What it remembers; what it does not is not compared.
+        asked: What it must be: ``dim``, ``model``. None is anything.
+
+    Raises:
+        StorageError: naming both.
+    """
+    for name, wanted in asked.items():
+        made_for = found.get(name)
+        if wanted is not None and made_for is not None and made_for != wanted:
+            raise StorageError(
+                f"the vector store {str(path)!r} was made with {name} {made_for!r}, not {wanted!r}",
+                hint="open it as it was made, or use another directory",
+                path=str(path),
+            )
 
 
 def checked_rows(
@@ -168,9 +203,7 @@ def checked_rows(
         DataError: if anything about them does not fit.
     """
     matrix = _matrix(dim, vectors, rows=len(ids))
-    if len(set(ids)) != len(ids):
-        twice = next(i for n, i in enumerate(ids) if i in ids[:n])
-        raise DataError(f"the id {twice!r} is given twice in one call")
+    _check_ids(ids)
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     if bad := np.flatnonzero(~(np.isfinite(lengths) & (lengths > 0))).tolist():
         raise DataError(f"the vector of {ids[bad[0]]!r} is zero or not finite")
@@ -178,6 +211,8 @@ def checked_rows(
         if column is not None and len(column) != len(ids):
             raise DataError(f"got {len(ids)} ids and {len(column)} {name}")
     rows = [_checked_metadata(i, m) for i, m in zip(ids, metadatas or [{}] * len(ids), strict=True)]
+    for row, text in zip(ids, texts or (), strict=bool(texts)):
+        _check_text(f"the text of {row!r}", text)
     return np.divide(matrix, lengths, dtype=np.float32), rows, list(texts or [""] * len(ids))
 
 
@@ -188,8 +223,9 @@ def checked_queries(dim: int, vectors: npt.ArrayLike, top_k: int) -> Vectors:
         DataError: if they have another dimension, or are not finite.
         ConfigError: if ``top_k`` is less than 1.
     """
-    if top_k < 1:
-        raise ConfigError("search", [Problem("$.top_k", f"must be at least 1, got {top_k!r}")])
+    if not isinstance(top_k, int) or top_k < 1:
+        message = f"must be a whole number, at least 1, got {top_k!r}"
+        raise ConfigError("search", [Problem("$.top_k", message)])
     matrix = _matrix(dim, vectors)
     lengths = np.linalg.norm(matrix, axis=1, keepdims=True)
     if not np.isfinite(lengths).all():
@@ -215,11 +251,50 @@ def _matrix(dim: int, vectors: npt.ArrayLike, rows: int | None = None) -> Vector
     return matrix
 
 
+def _check_ids(ids: Sequence[str]) -> None:
+    if isinstance(ids, str):
+        raise DataError(f"expected a list of ids, got one text: {ids!r:.100}")
+    for row in ids:
+        if not isinstance(row, str) or not row:
+            raise DataError(f"an id is text that is not empty, got {row!r:.100}")
+        _check_text("an id", row)
+    if len(set(ids)) != len(ids):
+        seen: set[str] = set()
+        twice = next(i for i in ids if i in seen or seen.add(i))  # type: ignore[func-returns-value]
+        raise DataError(f"the id {twice!r} is given twice in one call")
+
+
+def _check_text(what: str, text: Any) -> None:
+    if not isinstance(text, str):
+        raise DataError(f"{what}: expected text, got {type(text).__name__}")
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(f"{what} is not valid Unicode: {error}") from error
+
+
 def _checked_metadata(row: str, metadata: Metadata) -> dict[str, Scalar]:
+    checked: dict[str, Scalar] = {}
     for key, value in metadata.items():
-        if not isinstance(key, str) or not isinstance(value, (str, int, float, bool)):
+        what = f"metadata {key!r} of {row!r}"
+        if not isinstance(key, str) or key[:1] in ("", "$", "#") or key == "chroma:document":
+            raise DataError(f"{what}: a key is text that does not begin with '$' or '#'")
+        if isinstance(value, str):
+            _check_text(what, value)
+            checked[key] = str(value)
+        elif isinstance(value, bool):
+            checked[key] = value
+        elif isinstance(value, int):
+            if not -(2**63) <= value < 2**63:
+                raise DataError(f"{what}: expected an integer of 64 bits, got {value!r:.100}")
+            checked[key] = int(value)
+        elif isinstance(value, float):
+            if not math.isfinite(value):
+                raise DataError(f"{what}: expected a finite number, got {value!r}")
+            checked[key] = float(value)
+        else:
             raise DataError(
-                f"metadata {key!r} of {row!r}: expected text, a number or a boolean, "
-                f"got {type(value).__name__}"
+                f"{what}: expected text, a number or a boolean, got {type(value).__name__}"
             )
-    return dict(metadata)
+    return checked
