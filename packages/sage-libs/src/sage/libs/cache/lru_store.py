@@ -29,7 +29,7 @@ class LruStore:
     Example:
         >>> store = LruStore(max_entries=2)
         >>> for key in "abc":
-        ...     store.keep(key, key.upper(), store.lookup(key).ticket)
+        ...     store.put(key, key.upper())
         >>> store.lookup("c"), type(store.lookup("a")).__name__, store.evicted
         ('C', 'Miss', 1)
     """
@@ -74,13 +74,21 @@ class LruStore:
         """Keep a value, unless something was dropped since the look-up that gave the ticket."""
         expires = self._clock() + self._ttl_s
         with self._lock:
-            if ticket != self._drops:
-                return
-            self._entries[key] = value, expires
-            self._entries.move_to_end(key)
-            if len(self._entries) > self._max_entries:
-                self._entries.popitem(last=False)
-                self.evicted += 1
+            if ticket == self._drops:
+                self._put(key, value, expires)
+
+    def put(self, key: Hashable, value: Any) -> None:
+        """Keep a value that no invalidation can make wrong."""
+        expires = self._clock() + self._ttl_s
+        with self._lock:
+            self._put(key, value, expires)
+
+    def _put(self, key: Hashable, value: Any, expires: float) -> None:
+        self._entries[key] = value, expires
+        self._entries.move_to_end(key)
+        if len(self._entries) > self._max_entries:
+            self._entries.popitem(last=False)
+            self.evicted += 1
 
     def drop(self, key: Hashable) -> None:
         """Forget one value."""
