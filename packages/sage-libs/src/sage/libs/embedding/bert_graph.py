@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from sage.common.errors import DataError
 
-__all__ = ["build_bert"]
+__all__ = ["Weights", "build_bert", "check_plain_bert", "weight"]
 
 _MS = "com.microsoft"
 Weights = Mapping[str, npt.NDArray[np.float32]]
@@ -37,6 +37,19 @@ def build_bert(config: Mapping[str, Any], weights: Weights, *, pooling: str) -> 
     Raises:
         DataError: if the model is not a plain BERT, or a tensor is missing.
     """
+    check_plain_bert(config)
+    return _BertGraph(config, weights, pooling).model()
+
+
+def check_plain_bert(config: Mapping[str, Any]) -> None:
+    """Refuse what is not computed as BERT is.
+
+    Args:
+        config: The model's ``config.json``.
+
+    Raises:
+        DataError: naming the first entry that is another.
+    """
     expected = {
         "model_type": "bert",
         "hidden_act": "gelu",
@@ -45,7 +58,18 @@ def build_bert(config: Mapping[str, Any], weights: Weights, *, pooling: str) -> 
     for key, value in expected.items():
         if config.get(key, value) != value:
             raise DataError(f"cannot convert a model with {key}={config[key]!r}, only {value!r}")
-    return _BertGraph(config, weights, pooling).model()
+
+
+def weight(weights: Weights, name: str) -> npt.NDArray[np.float32]:
+    """Return the tensor of that name, with or without the prefix ``bert.``.
+
+    Raises:
+        DataError: if there is none.
+    """
+    for candidate in (name, f"bert.{name}"):
+        if candidate in weights:
+            return weights[candidate]
+    raise DataError(f"the weights hold no tensor {name!r}", tensor=name)
 
 
 class _BertGraph:
@@ -155,8 +179,8 @@ class _BertGraph:
             self._node("Squeeze", ["pooled.row", *self._ints([1])], "pooled")
         self._node("LpNormalization", ["pooled"], "embedding", axis=-1, p=2)
 
-    def _matmul(self, weight: str, at: str, value: str) -> str:
-        transposed = np.ascontiguousarray(self._weight(weight).T)
+    def _matmul(self, name: str, at: str, value: str) -> str:
+        transposed = np.ascontiguousarray(self._weight(name).T)
         return self._node("MatMul", [value, self._tensor(at + ".w", transposed)], at + ".product")
 
     def _norm(self, name: str) -> tuple[str, str]:
@@ -164,10 +188,7 @@ class _BertGraph:
         return self._tensor(name + ".scale", scale), self._tensor(name + ".shift", shift)
 
     def _weight(self, name: str) -> npt.NDArray[np.float32]:
-        for candidate in (name, f"bert.{name}"):
-            if candidate in self._weights:
-                return self._weights[candidate]
-        raise DataError(f"the weights hold no tensor {name!r}", tensor=name)
+        return weight(self._weights, name)
 
     def _tensor(self, name: str, value: npt.ArrayLike) -> str:
         array = np.asarray(value)

@@ -22,7 +22,7 @@ from sage.common.paths import cache_dir
 from sage.libs.embedding.embedder import DEFAULT_MODEL
 from sage.libs.embedding.weights import resolve
 
-__all__ = ["converted", "main", "read_config"]
+__all__ = ["converted", "main", "read_config", "read_pooling"]
 
 # Raised whenever bert_graph.py builds another graph, so that old files are not found any more.
 _GRAPH_VERSION: Final = 1
@@ -85,7 +85,7 @@ def _fingerprint(directory: Path) -> str:
     Fine-tuning changes every weight, so samples tell models apart.
     """
     digest = hashlib.blake2b(digest_size=6)
-    digest.update(f"graph {_GRAPH_VERSION} {_pooling(directory)}".encode())
+    digest.update(f"graph {_GRAPH_VERSION} {read_pooling(directory)}".encode())
     digest.update((directory / "config.json").read_bytes())
     with (directory / "model.safetensors").open("rb") as file:
         size = file.seek(0, os.SEEK_END)
@@ -96,7 +96,12 @@ def _fingerprint(directory: Path) -> str:
     return digest.hexdigest()
 
 
-def _pooling(directory: Path) -> str:
+def read_pooling(directory: Path) -> str:
+    """Return how the model makes one vector of its tokens' ones: ``"mean"`` or ``"cls"``.
+
+    Raises:
+        DataError: if the file that says so cannot be read.
+    """
     path = directory / "1_Pooling" / "config.json"
     if path.is_file() and _read_json(path).get("pooling_mode_cls_token"):
         return "cls"
@@ -112,7 +117,7 @@ def _converted_bytes(directory: Path) -> bytes:
     from sage.libs.embedding.safetensors import read_safetensors
 
     weights = read_safetensors(directory / "model.safetensors")
-    model = build_bert(read_config(directory), weights, pooling=_pooling(directory))
+    model = build_bert(read_config(directory), weights, pooling=read_pooling(directory))
     serialized: bytes = model.SerializeToString()
     return serialized
 

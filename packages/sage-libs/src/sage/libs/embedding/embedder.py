@@ -27,6 +27,7 @@ _KINDS: Final = {
 }
 # ... and by backend, for the same weights computed by different libraries.
 _BACKENDS: Final = {
+    "gpu": "sage.libs.embedding.gpu_embedder:GpuEmbedder",
     "onnx": "sage.libs.embedding.onnx_bert:OnnxEmbedder",
     "torch": "sage.libs.embedding.sentence_transformer:SentenceTransformerEmbedder",
 }
