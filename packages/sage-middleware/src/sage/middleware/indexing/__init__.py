@@ -5,10 +5,13 @@ embedded or stored is in ``sage.libs``.
 
 Layout:
     changes    what is new, changed and gone since the last run
-    stages     the functions of the pipeline: load, cut, embed, write
+    loading    loads documents ahead, in processes of their own
+    stages     the functions of the pipeline: cut, embed, write
+    memory     how much is embedded at once
     pipeline   `build_index`, which puts them on a stream and commits the result
     report     what a run did
     progress   how far it is
+    watch      `watch_index`, which runs it again whenever something changes
 """
 
 from sage.middleware.indexing.changes import Changes, FoundFile, find_changes

@@ -1,21 +1,28 @@
 """What is new, changed and gone since the last run, by content and not by date.
 
-A source is the resolved path of a file. A run answers for the directory it is given and for
-nothing else: documents of a collection that stand elsewhere are not touched, so that several
+A source is the resolved path of a file, or a URL. A run answers for the directories it is given and
+for nothing else: documents of a collection that stand elsewhere are not touched, so that several
 directories can be indexed into one collection.
 """
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from sage.common.errors import DataError, SageError
+from sage.common.records import Document
 from sage.middleware.indexing.report import FailedDocument
 
-__all__ = ["Changes", "FoundFile", "find_changes"]
+__all__ = ["Changes", "FoundFile", "Source", "find_changes", "sources_of"]
+
+Source = str | os.PathLike[str]
+"""A directory, a file or a URL."""
+
+Fetch = Callable[[str], Document]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,16 +30,18 @@ class FoundFile:
     """A file that has to be indexed.
 
     Attributes:
-        source: Its resolved path, the name of the document in the collection.
-        fingerprint: Hash of its content.
+        source: Its resolved path or URL, the name of the document in the collection.
+        fingerprint: Hash of its content, and how it is to be cut.
         size_bytes: Its size.
         known: True if the collection holds an older version of it.
+        document: What it holds, if it had to be read (from a URL) to see whether it has changed.
     """
 
     source: str
     fingerprint: str
     size_bytes: int
     known: bool = False
+    document: Document | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +49,14 @@ class Changes:
     """What an indexing run has to do.
 
     Attributes:
-        root: The directory, resolved.
+        roots: The directories, files and URLs, resolved.
         files: New and changed files, in the order of their paths.
         removed: Sources whose file is gone.
         unchanged: How many files are as the collection knows them.
         failed: Files that could not even be read for their fingerprint.
     """
 
-    root: Path
+    roots: tuple[str, ...]
     files: tuple[FoundFile, ...]
     removed: tuple[str, ...]
     unchanged: int
@@ -55,7 +64,7 @@ class Changes:
 
     @property
     def found(self) -> int:
-        """How many documents stand in the directory."""
+        """How many documents stand in the directories."""
         return len(self.files) + self.unchanged + len(self.failed)
 
     @property
@@ -64,64 +73,123 @@ class Changes:
         return sum(file.size_bytes for file in self.files)
 
 
+def sources_of(sources: Source | Sequence[Source]) -> tuple[str, ...]:
+    """Return what was given as resolved paths and URLs, each once, in order.
+
+    Raises:
+        DataError: if a directory or file does not exist, or nothing was given.
+    """
+    from sage.libs.documents.url_policy import is_url
+
+    given = [sources] if isinstance(sources, str | os.PathLike) else list(sources)
+    if not given:
+        raise DataError("there is nothing to index", hint="name a directory, a file or a URL")
+    found = []
+    for source in given:
+        text = os.fspath(source)
+        if not is_url(text):
+            path = Path(text).expanduser()
+            if not path.exists():
+                raise DataError(f"no such directory: {text!r}", hint="check the path", path=text)
+            text = os.path.realpath(path)
+        found.append(text)
+    return tuple(dict.fromkeys(found))
+
+
 def find_changes(
-    root: str | os.PathLike[str],
+    sources: Source | Sequence[Source],
     known: Mapping[str, str],
     *,
     patterns: Iterable[str] | None = None,
+    recipe: str = "",
+    fetch: Fetch | None = None,
 ) -> Changes:
-    """Compare a directory with what a collection knows of it.
+    """Compare directories with what a collection knows of them.
 
     Args:
-        root: A directory, or a single file.
+        sources: Directories, files or URLs; one, or several.
         known: Fingerprint by source, of everything in the collection.
         patterns: Globs that choose the files; by default every supported kind.
+        recipe: How documents are to be cut: one that was cut in another way has changed.
+        fetch: Loads a URL; by default `sage.libs.documents.load_url`.
 
     Raises:
-        DataError: if ``root`` does not exist.
+        DataError: if a directory or file does not exist.
     """
-    from sage.libs.documents.discovery import find_documents
-
-    top = Path(os.path.realpath(Path(root).expanduser()))
-    if not top.exists():
-        raise DataError(f"no such directory: {str(root)!r}", hint="check the path", path=str(root))
+    roots = sources_of(sources)
+    chosen = None if patterns is None else list(patterns)
     files: list[FoundFile] = []
     failed: list[FailedDocument] = []
     seen: set[str] = set()
     unchanged = 0
-    for path in find_documents(top, patterns):
-        source = str(path)
+    for source, examine in _found(roots, chosen, fetch):
+        if source in seen:
+            continue
         seen.add(source)
-        examined = _examined(source, known)
+        examined = _examined(source, examine, known.get(source), recipe)
         if isinstance(examined, FailedDocument):
             failed.append(examined)
         elif examined is None:
             unchanged += 1
         else:
             files.append(examined)
-    gone = (source for source in known if source not in seen and _is_below(source, top))
-    return Changes(top, tuple(files), tuple(sorted(gone)), unchanged, tuple(failed))
+    gone = sorted(s for s in known if s not in seen and any(_is_below(s, root) for root in roots))
+    return Changes(roots, tuple(files), tuple(gone), unchanged, tuple(failed))
 
 
-def _examined(source: str, known: Mapping[str, str]) -> FoundFile | FailedDocument | None:
-    """Return the file if it has to be indexed, None if it is as the collection knows it."""
+Examine = Callable[[str], tuple[str, int, Document | None]]
+
+
+def _found(
+    roots: Sequence[str], patterns: list[str] | None, fetch: Fetch | None
+) -> Iterator[tuple[str, Examine]]:
+    """Yield each source with what tells its fingerprint, size and, of a URL, the document."""
+    from sage.libs.documents.discovery import find_documents
+    from sage.libs.documents.url_policy import is_url
+
+    for root in roots:
+        if is_url(root):
+            yield root, lambda url: _fetched(url, fetch)
+        else:
+            for path in find_documents(root, patterns):
+                yield str(path), _file
+
+
+def _file(source: str) -> tuple[str, int, Document | None]:
     from sage.libs.documents.discovery import fingerprint
 
-    before = known.get(source)
+    return fingerprint(source), os.stat(source).st_size, None
+
+
+def _fetched(url: str, fetch: Fetch | None) -> tuple[str, int, Document | None]:
+    if fetch is None:
+        from sage.libs.documents import load_url
+
+        fetch = load_url
+    document = fetch(url)
+    content = document.text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(content, digest_size=16).hexdigest(), len(content), document
+
+
+def _examined(
+    source: str, examine: Examine, before: str | None, recipe: str
+) -> FoundFile | FailedDocument | None:
+    """Return the file if it has to be indexed, None if it is as the collection knows it."""
     if (shown := os.fsencode(source).decode("utf-8", "backslashreplace")) != source:
         return FailedDocument(shown, "its name is not valid UTF-8; rename it", DataError.code)
     try:
-        now = fingerprint(source)
-        size = os.stat(source).st_size
+        content, size, document = examine(source)
     except SageError as error:
-        return FailedDocument(source, error.message, error.code, before is not None)
+        hint = f" ({error.hint})" if error.hint else ""
+        return FailedDocument(source, error.message + hint, error.code, before is not None)
     except OSError as error:
         reason = error.strerror or str(error)
         return FailedDocument(source, reason, DataError.code, before is not None)
+    now = f"{content}+{recipe}" if recipe else content
     if before == now:
         return None
-    return FoundFile(source, now, size, before is not None)
+    return FoundFile(source, now, size, before is not None, document)
 
 
-def _is_below(source: str, top: Path) -> bool:
-    return source == str(top) or source.startswith(str(top).rstrip(os.sep) + os.sep)
+def _is_below(source: str, root: str) -> bool:
+    return source == root or source.startswith(root.rstrip(os.sep) + os.sep)

@@ -1,36 +1,37 @@
 """`build_index`: the stages on a stream, and the commit of what they wrote.
 
-The stream is ``source(files) → load → cut → embed (in batches) → write``. Everything is written to
-a staging copy of the collection, which takes the place of the old one in one step at the end: a
-run that is stopped, fails or fills the disk leaves the old index answering.
+The stream is ``load → cut | embed (in batches) | write``, in three threads, so that documents are
+loaded, cut and written while others are embedded, which is what takes the time. Everything is
+written to a staging copy of the collection, which takes the place of the old one in one step at the
+end: a run that is stopped, fails or fills the disk leaves the old index answering, and what it had
+embedded is not embedded again.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterable
-from pathlib import Path
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from sage.common.errors import DataError, SageError
-from sage.middleware.indexing.changes import Changes, find_changes
+from sage.middleware.indexing.changes import Changes, Source, find_changes, sources_of
+from sage.middleware.indexing.loading import Loaded, LoadedDocuments
+from sage.middleware.indexing.memory import BatchSize
 from sage.middleware.indexing.progress import IndexProgress, ProgressMeter
 from sage.middleware.indexing.report import FailedDocument, IndexingStopped, IndexReport
 from sage.middleware.indexing.stages import (
-    ChangedFiles,
     CutDocument,
     DocumentAssembler,
     Embedded,
     EmbedPieces,
-    Loaded,
     StageClock,
-    load_file,
 )
 
 if TYPE_CHECKING:
     from sage.kernel import DataStream, LocalEnvironment
-    from sage.libs.documents.tokens import Tokenizer
+    from sage.libs.collection import CollectionWriter
+    from sage.libs.documents import LoaderPool, Tokenizer
 
 __all__ = ["build_index"]
 
@@ -40,27 +41,35 @@ _PIECES_PER_BATCH = 128
 
 
 def build_index(
-    path: str | os.PathLike[str],
+    path: Source | Sequence[Source],
     collection: str = "default",
     *,
     model: str | None = None,
     store: str | None = None,
+    chunker: str | None = None,
+    chunk_tokens: int | None = None,
     home: str | os.PathLike[str] | None = None,
     patterns: Iterable[str] | None = None,
     allow_empty: bool = False,
+    memory_limit_bytes: int | None = None,
     progress: Callable[[IndexProgress], Any] | None = None,
 ) -> IndexReport:
-    """Bring a collection up to date with a directory, touching only what changed.
+    """Bring a collection up to date with directories, touching only what changed.
 
     Args:
-        path: The directory (or one file).
+        path: A directory, a file or a URL; or several of them.
         collection: Name of the collection; made if it does not exist.
         model: The embedding model; by default the collection's, or the packaged one.
         store: The kind of vector store of a new collection.
+        chunker: Name of the chunker; by default the collection's, or the one for the kind of
+            document. With another one than before, all documents are cut and embedded again.
+        chunk_tokens: Most tokens in a chunk; by default the collection's, or 200.
         home: SAGE's home directory, instead of ``$SAGE_HOME``.
         patterns: Globs that choose the files; by default every supported kind.
         allow_empty: Take the documents out of the collection if the directory holds none any more.
-        progress: Called with an `IndexProgress` as the run goes on.
+        memory_limit_bytes: Resident memory from which fewer chunks are embedded at once; by default
+            four fifths of what there is.
+        progress: Called with an `IndexProgress` as the run goes on, from the run's threads.
 
     Returns:
         What was added, changed, removed, left and failed. Documents that failed do not stop the
@@ -72,21 +81,29 @@ def build_index(
         StorageError: if the collection cannot be written; the old index is as it was.
     """
     from sage.libs.collection import Collection
+    from sage.libs.documents import LoaderPool
 
     started = time.perf_counter()
-    _refuse_missing(path)
-    with Collection.update(collection, model=model, store=store, home=home) as writer:
-        changes = find_changes(path, writer.known(), patterns=patterns)
-        _refuse_empty(changes, path, collection, allow_empty)
+    sources = sources_of(path)
+    with Collection.update(
+        collection, model=model, store=store, chunker=chunker, chunk_tokens=chunk_tokens, home=home
+    ) as writer:
+        changes = find_changes(sources, writer.known(), patterns=patterns, recipe=_recipe(writer))
+        _refuse_empty(changes, collection, allow_empty)
         for source in changes.removed:
             writer.remove(source)
         meter = ProgressMeter(len(changes.files), changes.total_bytes, progress)
         assembler = DocumentAssembler(writer, changes.files, meter)
         clock = StageClock()
-        env = _stream(writer.model, assembler, changes, meter, clock)
+        sizes = BatchSize(_PIECES_PER_BATCH, limit_bytes=memory_limit_bytes)
+        stopped = False
+        plan = ""
         if changes.files:
-            meter.begin()
-        stopped = changes.files and not _run(env)
+            with LoaderPool() as pool:
+                env = _stream(writer, assembler, changes, meter, clock, sizes, pool)
+                plan = str(env.explain())
+                meter.begin()
+                stopped = not _run(env)
         if not stopped:
             _refuse_lost(assembler)
         if changes.removed or assembler.written:
@@ -95,7 +112,7 @@ def build_index(
         raise IndexingStopped(len(assembler.written), assembler.pending)
     return IndexReport(
         collection,
-        str(changes.root),
+        changes.roots,
         added=tuple(file.source for file in assembler.written if not file.known),
         changed=tuple(file.source for file in assembler.written if file.known),
         removed=changes.removed,
@@ -104,36 +121,59 @@ def build_index(
         chunks=assembler.chunks,
         elapsed_s=time.perf_counter() - started,
         stages_s=clock.elapsed_s,
-        plan=str(env.explain()) if changes.files else "",
+        plan=plan,
+        batch_size=sizes.size,
+        batch_halvings=sizes.halvings,
     )
 
 
 def _stream(
-    model: str,
+    writer: CollectionWriter,
     assembler: DocumentAssembler,
     changes: Changes,
     meter: ProgressMeter,
     clock: StageClock,
+    sizes: BatchSize,
+    pool: LoaderPool,
 ) -> LocalEnvironment:
     """Build the pipeline over the changed files; nothing runs yet."""
     from sage.kernel import LocalEnvironment
-    from sage.libs.documents import TokenChunker
+    from sage.libs.documents import open_chunker
     from sage.libs.embedding import load_embedder
 
+    model, name, chunk_tokens = writer.model, writer.chunker, writer.chunk_tokens
     # Nothing is loaded while the stream is built: each stage loads what it needs when it starts.
-    load = clock.timed("load", load_file)
-    cut = clock.timed("cut", CutDocument(lambda: TokenChunker(tokenizer=_tokenizer(model))))
-    embed = clock.timed("embed", EmbedPieces(lambda: load_embedder(model), meter))
+    clock.count("load", 0)
+    cut = clock.timed(
+        "cut",
+        CutDocument(
+            lambda: open_chunker(name, chunk_tokens=chunk_tokens, tokenizer=_tokenizer(model))
+        ),
+    )
+    embed = clock.timed("embed", EmbedPieces(lambda: load_embedder(model), writer, sizes, meter))
     write = clock.timed("write", assembler)
     env = LocalEnvironment("index")
     documents: DataStream[Loaded | FailedDocument] = env.from_source(
-        ChangedFiles(changes.files), name="changed files"
-    ).map(load, name="load")
+        LoadedDocuments,
+        changes.files,
+        pool.load_all,
+        lambda seconds: clock.count("load", seconds),
+        name="load",
+    )
+    # Operators of other resources are threads of their own.
     embedded: DataStream[Embedded | FailedDocument] = documents.flat_map(
         cut, name="cut"
-    ).map_batches(embed, max_size=_PIECES_PER_BATCH, name="embed")
-    embedded.for_each(write, name="write")
+    ).map_batches(embed, max_size=_PIECES_PER_BATCH, name="embed", resources={"num_cpus": 1})
+    embedded.for_each(write, name="write", resources={"num_cpus": 0})
     return env
+
+
+def _recipe(writer: CollectionWriter) -> str:
+    """Return how documents are cut, as part of their fingerprint; empty for the default."""
+    from sage.libs.documents.chunker import CHUNK_TOKENS, DEFAULT_CHUNKER
+
+    recipe = (writer.chunker, writer.chunk_tokens)
+    return "" if recipe == (DEFAULT_CHUNKER, CHUNK_TOKENS) else f"{recipe[0]}:{recipe[1]}"
 
 
 def _tokenizer(model: str) -> Tokenizer:
@@ -164,31 +204,23 @@ def _run(env: LocalEnvironment) -> bool:
     return True
 
 
-def _refuse_missing(path: str | os.PathLike[str]) -> None:
-    if not Path(path).expanduser().exists():
-        raise DataError(f"no such directory: {str(path)!r}", hint="check the path", path=str(path))
-
-
-def _refuse_empty(
-    changes: Changes, path: str | os.PathLike[str], collection: str, allow_empty: bool
-) -> None:
-    if changes.found:
+def _refuse_empty(changes: Changes, collection: str, allow_empty: bool) -> None:
+    if changes.found or (changes.removed and allow_empty):
         return
-    from sage.libs.documents.loaders import SUPPORTED_SUFFIXES
+    from sage.libs.documents import SUPPORTED_SUFFIXES
 
-    if changes.removed and allow_empty:
-        return
+    shown = " ".join(repr(root) for root in changes.roots)
     if changes.removed:
         raise DataError(
-            f"{str(path)!r} holds no documents any more; collection {collection!r} keeps the "
+            f"{shown} holds no documents any more; collection {collection!r} keeps the "
             f"{len(changes.removed)} that it has from there",
             hint="to take them out of the index, run again with --allow-empty",
-            path=str(path),
+            path=shown,
         )
     raise DataError(
-        f"no documents found in {str(path)!r}",
+        f"no documents found in {shown}",
         hint=f"these kinds of files are read: {' '.join(sorted(SUPPORTED_SUFFIXES))}",
-        path=str(path),
+        path=shown,
     )
 
 

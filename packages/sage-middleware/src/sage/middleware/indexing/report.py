@@ -53,7 +53,7 @@ class IndexReport:
 
     Attributes:
         collection: Name of the collection.
-        root: The directory that was indexed.
+        roots: The directories, files and URLs that were indexed.
         added: Documents that are new in the collection.
         changed: Documents that were indexed again, because their content changed.
         removed: Documents that left the collection, because their file is gone.
@@ -63,15 +63,17 @@ class IndexReport:
         elapsed_s: Wall-clock seconds of the whole run.
         stages_s: Seconds that each stage was busy, by its name.
         plan: The pipeline that ran, as text; empty if there was nothing to index.
+        batch_size: Most chunks that were embedded at once, at the end of the run.
+        batch_halvings: How often that was halved because memory ran short.
 
     Example:
-        >>> report = IndexReport("default", "docs", added=("a.md", "b.md"), elapsed_s=0.5)
+        >>> report = IndexReport("default", ("docs",), added=("a.md", "b.md"), elapsed_s=0.5)
         >>> report.documents_per_s
         4.0
     """
 
     collection: str
-    root: str
+    roots: tuple[str, ...]
     added: tuple[str, ...] = ()
     changed: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
@@ -81,6 +83,13 @@ class IndexReport:
     elapsed_s: float = 0.0
     stages_s: Mapping[str, float] = field(default_factory=dict)
     plan: str = ""
+    batch_size: int = 0
+    batch_halvings: int = 0
+
+    @property
+    def did_something(self) -> bool:
+        """Whether the collection is another one now, or a document failed."""
+        return bool(self.added or self.changed or self.removed or self.failed)
 
     @property
     def indexed(self) -> int:

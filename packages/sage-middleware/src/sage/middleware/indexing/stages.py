@@ -1,4 +1,4 @@
-"""The functions of the indexing pipeline: load, cut, embed, write.
+"""The functions of the indexing pipeline behind loading: cut, embed, write.
 
 Records on the stream, one after the other::
 
@@ -15,13 +15,14 @@ from __future__ import annotations
 import functools
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
-from sage.common.core.functions import SourceFunction
-from sage.common.errors import DataError, SageError
+from sage.common.errors import DataError
 from sage.common.records import Chunk, Document
 from sage.middleware.indexing.changes import FoundFile
+from sage.middleware.indexing.loading import Loaded, failed
+from sage.middleware.indexing.memory import BatchSize
 from sage.middleware.indexing.progress import ProgressMeter
 from sage.middleware.indexing.report import FailedDocument
 
@@ -30,19 +31,15 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "ChangedFiles",
     "CollectionWriter",
     "CutDocument",
     "DocumentAssembler",
     "EmbedPieces",
     "Embedded",
-    "Loaded",
     "Piece",
     "StageClock",
-    "load_file",
+    "VectorMemory",
 ]
-
-_FILES_PER_READ = 4
 
 _In = TypeVar("_In")
 _Out = TypeVar("_Out")
@@ -61,20 +58,22 @@ class CollectionWriter(Protocol):
         """Put a document in, in place of an older version of it."""
 
 
+class VectorMemory(Protocol):
+    """What the embedding stage needs of the writer: the vectors of a run that was killed."""
+
+    def recall(self, texts: Sequence[str]) -> list[NDArray[np.float32] | None]:
+        """Return for each text its vector, or None."""
+
+    def remember(self, texts: Sequence[str], vectors: NDArray[np.float32]) -> None:
+        """Keep vectors for the next run, should this one be killed."""
+
+
 class _Embedder(Protocol):
     def embed(self, texts: Sequence[str]) -> NDArray[np.float32]: ...
 
 
 class _Chunker(Protocol):
     def chunk(self, document: Document) -> list[Chunk]: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """A file and the text that was read from it."""
-
-    file: FoundFile
-    document: Document
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,49 +93,6 @@ class Embedded:
 
     piece: Piece
     vector: NDArray[np.float32]
-
-
-def _failed(file: FoundFile, error: Exception) -> FailedDocument:
-    if isinstance(error, SageError):
-        hint = f" ({error.hint})" if error.hint else ""
-        return FailedDocument(file.source, error.message + hint, error.code, file.known)
-    return FailedDocument(
-        file.source, f"{type(error).__name__}: {error}", DataError.code, file.known
-    )
-
-
-class ChangedFiles(SourceFunction[FoundFile]):
-    """Gives the files that have to be indexed, a few at a time.
-
-    A job that is asked to stop finishes what its source has read; a few files, not all of them.
-
-    Args:
-        files: What has to be indexed.
-    """
-
-    def __init__(self, files: Sequence[FoundFile]) -> None:
-        self._files = files
-        self._next = 0
-
-    def read(self, max_records: int) -> Sequence[FoundFile] | None:
-        """Return the next files, or None after the last one."""
-        if self._next >= len(self._files):
-            return None
-        first, self._next = self._next, self._next + min(max_records, _FILES_PER_READ)
-        return self._files[first : self._next]
-
-
-def load_file(file: FoundFile) -> Loaded | FailedDocument:
-    """Read a file into a `Document`; one that cannot be read becomes a `FailedDocument`."""
-    from sage.libs.documents.loaders import load_document
-
-    try:
-        document = load_document(file.source)
-    # The task boundary of one document: parsers of foreign formats raise anything, and one
-    # malformed file must not stop the run. The failure is a record, counted and shown.
-    except Exception as error:
-        return _failed(file, error)
-    return Loaded(file, replace(document, source=file.source))
 
 
 class CutDocument:
@@ -160,10 +116,11 @@ class CutDocument:
         chunker = self._chunker
         try:
             chunks = chunker.chunk(record.document)
-        except Exception as error:  # the task boundary of one document, as in load_file
-            return [_failed(record.file, error)]
+        except Exception as error:
+            # The task boundary of one document: the failure is a record, counted and shown.
+            return [failed(record.file, error)]
         if not chunks:
-            return [_failed(record.file, DataError("there is no text in it"))]
+            return [failed(record.file, DataError("there is no text in it"))]
         return [
             Piece(record.file, record.document, chunk, number, len(chunks))
             for number, chunk in enumerate(chunks)
@@ -173,14 +130,26 @@ class CutDocument:
 class EmbedPieces:
     """Embeds a batch of pieces; the embedder's own batching sorts them by length.
 
+    What an earlier run embedded before it was killed is not embedded again.
+
     Args:
         load: Gives the embedder; called at the first batch, so that a run with nothing to embed
             does not load weights.
+        memory: What was embedded already.
+        sizes: How much to embed at once.
         meter: Told of each batch.
     """
 
-    def __init__(self, load: Callable[[], _Embedder], meter: ProgressMeter) -> None:
+    def __init__(
+        self,
+        load: Callable[[], _Embedder],
+        memory: VectorMemory,
+        sizes: BatchSize,
+        meter: ProgressMeter,
+    ) -> None:
         self._load = load
+        self._memory = memory
+        self._sizes = sizes
         self._meter = meter
 
     @functools.cached_property
@@ -192,23 +161,41 @@ class EmbedPieces:
         pieces = [record for record in batch if isinstance(record, Piece)]
         if not pieces:
             return [record for record in batch if isinstance(record, FailedDocument)]
-        vectors = iter(self._embedder.embed([piece.chunk.text for piece in pieces]))
+        vectors = iter(self._vectors([piece.chunk.text for piece in pieces]))
         self._meter.advance(len(pieces), sum(p.file.size_bytes / p.total for p in pieces))
         return [
             record if isinstance(record, FailedDocument) else Embedded(record, next(vectors))
             for record in batch
         ]
 
+    def _vectors(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
+        known = self._memory.recall(texts)
+        missing = [row for row, vector in enumerate(known) if vector is None]
+        for rows, made in self._sizes.run(missing, lambda rows: self._embedded(texts, rows)):
+            for row, vector in zip(rows, made, strict=True):
+                known[row] = vector
+        return [vector for vector in known if vector is not None]
+
+    def _embedded(self, texts: Sequence[str], rows: Sequence[int]) -> NDArray[np.float32]:
+        asked = [texts[row] for row in rows]
+        vectors = self._embedder.embed(asked)
+        self._memory.remember(asked, vectors)
+        return vectors
+
 
 class StageClock:
     """Adds up the time spent in each stage.
 
-    The kernel runs the stages as one fused loop and knows the time of the whole; a document or a
-    batch at a time, asking the clock costs nothing that shows.
+    Stages work at the same time, so that together they may have more than the run took; a document
+    or a batch at a time, asking the clock costs nothing that shows.
     """
 
     def __init__(self) -> None:
         self.elapsed_s: dict[str, float] = {}
+
+    def count(self, stage: str, seconds: float) -> None:
+        """Add to the time of a stage."""
+        self.elapsed_s[stage] = self.elapsed_s.get(stage, 0.0) + seconds
 
     def timed(self, stage: str, function: Callable[[_In], _Out]) -> Callable[[_In], _Out]:
         """Return ``function``, its time counted for ``stage``."""
@@ -219,7 +206,7 @@ class StageClock:
             try:
                 return function(record)
             finally:
-                self.elapsed_s[stage] += time.perf_counter() - started
+                self.count(stage, time.perf_counter() - started)
 
         return call
 
@@ -270,7 +257,7 @@ class DocumentAssembler:
         try:
             self._writer.add(first.document, first.file.fingerprint, chunks, vectors)
         except DataError as error:  # of this document; a full disk is a StorageError
-            self.failed.append(_failed(first.file, error))
+            self.failed.append(failed(first.file, error))
             return
         self.written.append(first.file)
         self.chunks += len(chunks)
