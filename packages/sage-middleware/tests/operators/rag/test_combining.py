@@ -135,7 +135,7 @@ class TestEveryCombination:
 
     def test_what_is_no_retriever_is_refused(self, make: Any) -> None:
         """A part that cannot search is named when the pipeline is built."""
-        with pytest.raises(ConfigError, match="got int|got `int`"):
+        with pytest.raises(ConfigError, match=r"got int|got `int`"):
             make(3)
         with pytest.raises(ConfigError, match=r"expected \{'use'"):
             make({"usee": "bm25_retriever"})
