@@ -87,10 +87,8 @@ def test_every_option_of_an_environment_is_listed() -> None:
     "missing",
     [
         "sage.middleware.memory",
-        "sage.middleware.operators.rag.RerankOperator",
         "sage.middleware.operators.rag.AgentOperator",
         "sage.middleware.operators.rag.EvaluateOperator",
-        "sage.middleware.operators.rag.RoutingOperator",
         "sage.libs.io.sources.KafkaSource",
     ],
 )
