@@ -46,18 +46,20 @@ LANGUAGES = {
 """The language of each suffix of source code and configuration."""
 
 
-def load_code(data: bytes, source: str) -> Loaded:
+def load_code(data: bytes, source: str, *, language: str) -> Loaded:
     """Read source code, which stays as it is; its lines are those of the file.
+
+    Args:
+        data: The file.
+        source: Its name, for the error.
+        language: What it is written in.
 
     Raises:
         DataError: if it is not text.
 
     Example:
-        >>> load_code(b"x = 1\\n", "a.py")
+        >>> load_code(b"x = 1\\n", "a.py", language="python")
         Loaded(text='x = 1\\n', metadata={'language': 'python'})
     """
     text, metadata = decoded(data, source)
-    suffix = source[source.rfind(".") :].lower()
-    if suffix in LANGUAGES:
-        metadata["language"] = LANGUAGES[suffix]
-    return Loaded(text, metadata)
+    return Loaded(text, {**metadata, "language": language})

@@ -31,6 +31,7 @@ from sage.common.errors import DataError, LimitError
 from sage.common.records import Document
 from sage.libs.documents.loader_process import Reply, Request, Setup, receive, send
 from sage.libs.documents.loaders import MAX_BYTES
+from sage.libs.documents.url_policy import UrlPolicy
 
 __all__ = ["LoadFailure", "LoaderPool", "load_documents"]
 
@@ -48,7 +49,7 @@ class LoadFailure:
     """A document that could not be loaded, and why.
 
     Attributes:
-        source: The path as it was given.
+        source: The path or URL as it was given.
         message: What is wrong, in one line.
         hint: What to do about it, or None.
         code: The stable code of the error.
@@ -74,16 +75,20 @@ def load_documents(
     memory_bytes: int = 1 << 30,
     root: str | os.PathLike[str] | None = None,
     max_bytes: int = MAX_BYTES,
+    text_field: str | None = None,
+    urls: UrlPolicy | None = None,
 ) -> Iterator[Document | LoadFailure]:
     """Load documents in parallel; one that cannot be loaded does not stop the others.
 
     Args:
-        sources: Paths of files; taken as they are needed, a few ahead.
+        sources: Paths of files, and URLs; taken as they are needed, a few ahead.
         workers: How many processes read; by default one for each processor.
         timeout_s: Most seconds for one document.
         memory_bytes: Most memory for one document.
-        root: A directory; see `load_document`.
+        root: A directory that files must stand below; see `load_document`.
         max_bytes: The largest file that is read.
+        text_field: The column or field that holds the text; see `load_document`.
+        urls: What may be fetched; by default public addresses only.
 
     Yields:
         For each source its document, or a `LoadFailure`, in the order of the sources.
@@ -103,6 +108,8 @@ def load_documents(
         memory_bytes=memory_bytes,
         root=root,
         max_bytes=max_bytes,
+        text_field=text_field,
+        urls=urls,
     ) as pool:
         yield from pool.load_all(sources)
 
@@ -117,8 +124,10 @@ class LoaderPool:
         workers: How many processes read at a time; by default one for each processor.
         timeout_s: Most seconds for one document.
         memory_bytes: Most memory for one document.
-        root: A directory; see `load_document`.
+        root: A directory that files must stand below; see `load_document`.
         max_bytes: The largest file that is read.
+        text_field: The column or field that holds the text; see `load_document`.
+        urls: What may be fetched; by default public addresses only.
 
     Example:
         >>> with LoaderPool(workers=1) as pool:
@@ -134,10 +143,17 @@ class LoaderPool:
         memory_bytes: int = 1 << 30,
         root: str | os.PathLike[str] | None = None,
         max_bytes: int = MAX_BYTES,
+        text_field: str | None = None,
+        urls: UrlPolicy | None = None,
     ) -> None:
         self.workers = workers or _processors()
         self._setup = Setup(
-            timeout_s, memory_bytes, max_bytes, None if root is None else os.fsencode(root)
+            timeout_s,
+            memory_bytes,
+            max_bytes,
+            None if root is None else os.fsencode(root),
+            text_field,
+            urls or UrlPolicy(),
         )
         self._lock = threading.Lock()
         self._idle: list[_LoaderProcess] = []

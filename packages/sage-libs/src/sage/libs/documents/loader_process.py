@@ -20,6 +20,7 @@ import msgspec
 
 from sage.common.errors import DataError, LimitError, SageError
 from sage.common.records import Document
+from sage.libs.documents.url_policy import UrlPolicy, is_url
 
 __all__ = ["Reply", "Request", "Setup", "main", "receive", "send"]
 
@@ -35,16 +36,20 @@ class Setup(msgspec.Struct, frozen=True):
         memory_bytes: Memory that documents may take.
         max_bytes: The largest file that is read.
         root: A directory that no document may stand outside of, or None.
+        text_field: The field of records that holds the text, or None.
+        urls: What may be fetched.
     """
 
     timeout_s: float
     memory_bytes: int
     max_bytes: int
     root: bytes | None = None
+    text_field: str | None = None
+    urls: UrlPolicy = UrlPolicy()
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A document to load, by its path as the system knows it."""
+    """A document to load: its path as the system knows it, or a URL."""
 
     source: bytes
 
@@ -118,10 +123,19 @@ def main(fd: int) -> None:
 
 def _reply(request: Request, setup: Setup) -> Reply:
     from sage.libs.documents.loaders import load_document
+    from sage.libs.documents.url_loader import load_url
 
-    root = None if setup.root is None else Path(os.fsdecode(setup.root))
     try:
-        document = load_document(os.fsdecode(request.source), root=root, max_bytes=setup.max_bytes)
+        source = os.fsdecode(request.source)
+        if is_url(source):
+            document = load_url(source, setup.urls, text_field=setup.text_field)
+        else:
+            document = load_document(
+                source,
+                root=None if setup.root is None else os.fsdecode(setup.root),
+                max_bytes=setup.max_bytes,
+                text_field=setup.text_field,
+            )
     # The task boundary of one document: parsers of foreign formats raise anything.
     except Exception as error:
         return _failure(error, setup)

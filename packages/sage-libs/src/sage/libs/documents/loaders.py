@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -23,7 +23,15 @@ from sage.libs.documents.text import Loaded, load_markdown, load_text
 from sage.libs.documents.word import load_docx
 from sage.libs.files import open_for_reading, read_problem
 
-__all__ = ["MAX_BYTES", "SUPPORTED_SUFFIXES", "Kind", "kind_of", "load_bytes", "load_document"]
+__all__ = [
+    "MAX_BYTES",
+    "SUPPORTED_SUFFIXES",
+    "Kind",
+    "kind_of",
+    "kinds",
+    "load_bytes",
+    "load_document",
+]
 
 MAX_BYTES = 100_000_000
 _BLOCK_BYTES = 1 << 16
@@ -62,7 +70,10 @@ _LOADERS: dict[str, Kind] = {
     ".tsv": Kind("text/tab-separated-values", load_tsv, True),
     ".txt": Kind("text/plain", load_text),
     ".xlsx": Kind(_OFFICE + "spreadsheetml.sheet", load_xlsx, True),
-    **{suffix: Kind(f"text/x-{name}", load_code) for suffix, name in LANGUAGES.items()},
+    **{
+        suffix: Kind(f"text/x-{language}", partial(load_code, language=language))
+        for suffix, language in LANGUAGES.items()
+    },
 }
 
 SUPPORTED_SUFFIXES: frozenset[str] = frozenset(_LOADERS)
@@ -165,6 +176,11 @@ def kind_of(path: str | os.PathLike[str]) -> Kind:
             path=os.fspath(path),
         )
     return _LOADERS[suffix]
+
+
+def kinds() -> Iterator[Kind]:
+    """Yield each kind of file that can be read, some more than once."""
+    yield from _LOADERS.values()
 
 
 def _read(file: BinaryIO, path: str | os.PathLike[str], max_bytes: int) -> bytes:
