@@ -145,8 +145,7 @@ class QueryCache:
             if isinstance(step, _Ask):
                 return step.call()
             if isinstance(step, _Wait):
-                step.flight.check_may_wait(blocking=True)
-                return step.flight.outcome.result()
+                return step.flight.waited()
             return compute()
 
         steps = self._answered(key)
@@ -175,8 +174,7 @@ class QueryCache:
             if isinstance(step, _Ask):
                 return await asyncio.to_thread(step.call) if self._store.waits else step.call()
             if isinstance(step, _Wait):
-                step.flight.check_may_wait(blocking=False)
-                return await asyncio.wrap_future(step.flight.outcome)
+                return await step.flight.awaited()
             return await compute()
 
         steps = self._answered(key)

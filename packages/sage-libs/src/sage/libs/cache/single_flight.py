@@ -50,20 +50,43 @@ class Flight:
         with contextlib.suppress(ValueError):
             _leading.reset(token)
 
-    def check_may_wait(self, *, blocking: bool) -> None:
-        """Refuse a wait that could never end.
+    def waited(self) -> Any:
+        """Return the outcome, once it is there; blocks the calling thread.
 
         Raises:
-            RuntimeError: if the computation asks for its own result, or if the caller would block
-                the event loop that the computation runs on.
+            Exception: what the computation raised.
+            RuntimeError: if the wait could never end: if the computation asks for its own result,
+                or if the caller would block the event loop that the computation runs on.
         """
-        if self in _leading.get():
-            raise RuntimeError(f"what computes the value of {self.key!r} asks the cache for it")
-        if blocking and self._loop is not None and self._loop is _running_loop():
+        self._refuse_own()
+        if self._loop is not None and self._loop is _running_loop():
             raise RuntimeError(
                 f"the value of {self.key!r} is being computed on the event loop that get() would "
                 "block; use aget() there"
             )
+        return self.outcome.result()
+
+    async def awaited(self) -> Any:
+        """Return the outcome, as `waited`, without blocking the event loop."""
+        self._refuse_own()
+        loop = asyncio.get_running_loop()
+        if self._loop is not loop:
+            return await asyncio.wrap_future(self.outcome)
+        # Computed on this very loop: no need to wake it from another thread, which takes longer
+        # than all the rest.
+        arrived: asyncio.Future[None] = loop.create_future()
+
+        def arrive(_: Future[Any]) -> None:
+            if not arrived.done():
+                arrived.set_result(None)
+
+        self.outcome.add_done_callback(arrive)
+        await arrived
+        return self.outcome.result()
+
+    def _refuse_own(self) -> None:
+        if self in _leading.get():
+            raise RuntimeError(f"what computes the value of {self.key!r} asks the cache for it")
 
 
 class Flights:
