@@ -98,6 +98,7 @@ def test_a_refresh_that_fails_or_is_overtaken_changes_nothing() -> None:
         assert optimizer.get_stats()["prefetch_errors"] == 2
         search.fails = False
         await optimizer.execute_query("key", search, "q")
+        await asyncio.sleep(0)  # now it is being worked out
         optimizer.invalidate_cache("key")
         await settled(optimizer)
         calls = search.calls
