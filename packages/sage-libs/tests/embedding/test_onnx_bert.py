@@ -5,17 +5,14 @@ from __future__ import annotations
 import copy
 import math
 import pickle
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from sage.common.errors import ConfigError, DataError
 from sage.libs.embedding import DEFAULT_MODEL, OnnxEmbedder, load_embedder, load_tokenizer
-from sage.libs.embedding.onnx_bert import _batches, _session
+from sage.libs.embedding.onnx_bert import _session
 from sage.libs.embedding.safetensors import read_safetensors
 from sage.libs.embedding.weights import resolve
 
@@ -147,15 +144,3 @@ def test_unknown_options_are_refused() -> None:
     """A misspelt option is an error with the right spelling."""
     with pytest.raises(ConfigError, match="did you mean 'max_tokens'"):
         OnnxEmbedder(max_token=3)  # type: ignore[call-arg]
-
-
-@given(st.lists(st.integers(1, 300), max_size=60), st.integers(1, 1000))
-def test_batches(lengths: list[int], budget: int) -> None:
-    """Batches hold every text once, keep the budget unless alone, and pad little."""
-    batches = list(_batches(lengths, budget))
-    assert sorted(row for batch in batches for row in batch) == list(range(len(lengths)))
-    for batch in batches:
-        longest = max(lengths[row] for row in batch)
-        assert len(batch) == 1 or len(batch) * longest <= budget
-    flat: Iterator[int] = (lengths[row] for batch in batches for row in batch)
-    assert list(flat) == sorted(lengths, reverse=True)

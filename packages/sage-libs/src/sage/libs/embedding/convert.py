@@ -25,7 +25,7 @@ from sage.libs.embedding.weights import resolve
 __all__ = ["converted", "main", "read_config", "read_pooling"]
 
 # Raised whenever bert_graph.py builds another graph, so that old files are not found any more.
-_GRAPH_VERSION: Final = 1
+_GRAPH_VERSION: Final = 2
 _SAMPLES: Final = 64
 
 
