@@ -185,7 +185,7 @@ def check_facts(path: Path | str, found: Mapping[str, Any], asked: Mapping[str, 
         if wanted is not None and made_for is not None and made_for != wanted:
             raise StorageError(
                 f"the vector store {str(path)!r} was made with {name} {made_for!r}, not {wanted!r}",
-                hint="open it as it was made, or use another directory",
+                hint="open it as it was made, or use another one",
                 path=str(path),
             )
 
