@@ -37,7 +37,7 @@ def sage_limited(tmp_path):
     return call
 
 
-@pytest.mark.parametrize(("store", "limit"), [("chroma", 70_000), ("numpy", 0)])
+@pytest.mark.parametrize(("store", "limit"), [("chroma", 70_000), ("numpy", 5_000)])
 def test_a_full_disk_leaves_the_old_index_answering(sage_limited, tmp_path, store, limit):
     """The message says what happened and what to do; asking goes on as before."""
     docs = tmp_path / "docs"

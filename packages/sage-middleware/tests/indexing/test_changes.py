@@ -7,6 +7,7 @@ import os
 import pytest
 
 from sage.common.errors import DataError
+from sage.common.records import Document
 from sage.middleware.indexing import find_changes
 
 
@@ -77,3 +78,52 @@ def test_a_name_that_is_no_text_is_told_in_letters(docs):
     assert failed.source.encode("utf-8")
     assert "UTF-8" in failed.reason
     assert len(changes.files) == len(find_changes(docs, {}, patterns=["*"]).files) >= 2
+
+
+def test_several_roots_are_one_run(docs, tmp_path):
+    """Directories, files and what is in two of them: each document once, each root answered for."""
+    note = tmp_path / "note.txt"
+    note.write_text("note", encoding="utf-8")
+    gone = {str(docs / "gone.md"): "1", str(tmp_path / "other.md"): "2"}
+    changes = find_changes([docs, note, docs / "deep", docs], gone)
+    assert [file.source for file in changes.files] == [
+        str(docs / "a.md"),
+        str(docs / "deep" / "b.txt"),
+        str(note),
+    ]
+    assert changes.removed == (str(docs / "gone.md"),)
+    assert changes.roots == (str(docs), str(note), str(docs / "deep"))
+    with pytest.raises(DataError, match="nothing to index"):
+        find_changes([], {})
+
+
+def test_another_way_to_cut_changes_every_document(docs):
+    """A document that was cut in another way is not as the run would leave it."""
+    known = known_of(find_changes(docs, {}))
+    assert len(find_changes(docs, known, recipe="fixed:100").files) == 2
+    recut = known_of(find_changes(docs, known, recipe="fixed:100"))
+    assert find_changes(docs, recut, recipe="fixed:100").files == ()
+
+
+def test_a_url_is_compared_by_what_it_holds():
+    """It is fetched to see whether it changed, and what was fetched is what will be indexed."""
+    url, text = "https://example.org/a", "one"
+    fetched = []
+
+    def fetch(source):
+        fetched.append(source)
+        if not text:
+            raise DataError("it is gone", hint="look elsewhere")
+        return Document(text, source=source)
+
+    changes = find_changes(url, {}, fetch=fetch)
+    assert [(f.source, f.document.text) for f in changes.files] == [(url, "one")]
+    known = known_of(changes)
+    assert find_changes(url, known, fetch=fetch).unchanged == 1
+    text = "two"
+    assert [f.known for f in find_changes(url, known, fetch=fetch).files] == [True]
+    text = ""
+    failing = find_changes(url, known, fetch=fetch)
+    assert [(f.reason, f.kept) for f in failing.failed] == [("it is gone (look elsewhere)", True)]
+    assert failing.removed == ()
+    assert fetched == [url] * 4

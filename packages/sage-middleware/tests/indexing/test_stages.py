@@ -5,25 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from sage.common.errors import DataError
+from sage.common.errors import DataError, LimitError
 from sage.common.records import Chunk, Document
 from sage.libs.embedding import MockTextEmbedder
 from sage.middleware.indexing.changes import FoundFile
+from sage.middleware.indexing.loading import Loaded
+from sage.middleware.indexing.memory import BatchSize
 from sage.middleware.indexing.progress import ProgressMeter
 from sage.middleware.indexing.report import FailedDocument
 from sage.middleware.indexing.stages import (
-    ChangedFiles,
     CutDocument,
     DocumentAssembler,
     Embedded,
     EmbedPieces,
-    Loaded,
     Piece,
     StageClock,
-    load_file,
 )
 
 METER = ProgressMeter(0, 0)
+PLENTY = 1 << 60
 FAILURE = FailedDocument("/docs/bad.pdf", "not a PDF", "data-error")
 
 
@@ -35,6 +35,25 @@ class FakeWriter:
 
     def add(self, document, fingerprint, chunks, vectors) -> None:
         self.documents[document.source] = (fingerprint, [c.text for c in chunks], vectors)
+
+
+class FakeMemory:
+    """Remembers vectors as long as it lives."""
+
+    def __init__(self) -> None:
+        self.vectors: dict[str, np.ndarray] = {}
+
+    def recall(self, texts):
+        return [self.vectors.get(text) for text in texts]
+
+    def remember(self, texts, vectors) -> None:
+        self.vectors.update(zip(texts, vectors, strict=True))
+
+
+def embedding(embedder, *, meter=METER, memory=None, sizes=None):
+    return EmbedPieces(
+        lambda: embedder, memory or FakeMemory(), sizes or BatchSize(8, limit_bytes=PLENTY), meter
+    )
 
 
 class FakeChunker:
@@ -88,7 +107,7 @@ def test_progress_follows_the_bytes_of_the_chunks():
     pieces = pieces_of("a", "one two", size_bytes=200)
     broken = FoundFile(FAILURE.source, "hash", 100)
     assemble = DocumentAssembler(FakeWriter(), [pieces[0].file, broken], meter)
-    embed = EmbedPieces(lambda: MockTextEmbedder(fixed_dim=8), meter)
+    embed = embedding(MockTextEmbedder(fixed_dim=8), meter=meter)
     for record in (*embed(pieces[:1]), *embed(pieces[1:]), FAILURE):
         assemble(record)
     assert [state.size_bytes for state in seen] == [100, 200, 200, 300]
@@ -101,7 +120,7 @@ def test_a_batch_is_embedded_in_order_and_failures_pass():
     """Each piece gets the vector of its own text."""
     embedder = MockTextEmbedder(fixed_dim=8)
     first, second = pieces_of("a", "alpha beta")
-    out = EmbedPieces(lambda: embedder, METER)([first, FAILURE, second])
+    out = embedding(embedder)([first, FAILURE, second])
     assert out[1] is FAILURE
     expected = embedder.embed(["alpha", "beta"])
     assert isinstance(out[0], Embedded)
@@ -116,7 +135,70 @@ def test_weights_are_not_loaded_for_failures_alone():
     def refuse():
         raise AssertionError("the embedder was loaded")
 
-    assert EmbedPieces(refuse, METER)([FAILURE]) == [FAILURE]
+    stage = EmbedPieces(refuse, FakeMemory(), BatchSize(8, limit_bytes=PLENTY), METER)
+    assert stage([FAILURE]) == [FAILURE]
+
+
+class FakeSmallMachine:
+    """Embeds so many texts at a time, and runs out of memory with more."""
+
+    def __init__(self, most: int, error: Exception) -> None:
+        self.most, self.error = most, error
+        self.asked: list[int] = []
+
+    def embed(self, texts):
+        self.asked.append(len(texts))
+        if len(texts) > self.most:
+            raise self.error
+        return np.array([[len(text)] for text in texts], dtype=np.float32)
+
+
+OutOfMemoryError = type("OutOfMemoryError", (RuntimeError,), {})  # as torch calls its own
+
+
+@pytest.mark.parametrize(
+    "error", [MemoryError(), OutOfMemoryError("CUDA"), RuntimeError("std::bad_alloc")]
+)
+def test_a_batch_that_memory_is_too_short_for_is_halved(error):
+    """It is tried again in smaller parts, which stay small; every piece gets its vector."""
+    machine = FakeSmallMachine(2, error)
+    sizes = BatchSize(8, limit_bytes=PLENTY)
+    stage = embedding(machine, sizes=sizes)
+    pieces = pieces_of("a", "a bb ccc dddd e ff ggg hhhh")
+    assert [e.vector.tolist() for e in stage(pieces)] == [[1], [2], [3], [4]] * 2
+    assert (sizes.size, sizes.halvings) == (2, 2)
+    assert machine.asked == [8, 4, 2, 2, 2, 2]
+    stage(pieces_of("b", "x y z"))
+    assert machine.asked[6:] == [2, 1]
+
+
+def test_too_little_memory_for_one_chunk_is_an_error_that_says_so():
+    """It is told what is missing; any other error is passed on as it is."""
+    (piece,) = pieces_of("a", "one")
+    with pytest.raises(LimitError, match="a single chunk"):
+        embedding(FakeSmallMachine(0, MemoryError()))([piece])
+    with pytest.raises(ValueError, match="wrong"):
+        embedding(FakeSmallMachine(0, ValueError("wrong")))([piece])
+
+
+def test_a_process_above_its_limit_embeds_less_at_once():
+    """What fits is kept; the batches after it are smaller."""
+    sizes = BatchSize(4, limit_bytes=100, used=lambda: 101)
+    machine = FakeSmallMachine(9, MemoryError())
+    out = embedding(machine, sizes=sizes)(pieces_of("a", "a b c d e f g h"))
+    assert len(out) == 8
+    assert machine.asked == [4, 2, 1, 1]
+
+
+def test_what_was_embedded_before_is_not_embedded_again():
+    """Vectors that are remembered are taken; the others are computed and remembered."""
+    memory, machine = FakeMemory(), FakeSmallMachine(9, MemoryError())
+    memory.vectors["bb"] = np.array([7], dtype=np.float32)
+    stage = embedding(machine, memory=memory)
+    pieces = pieces_of("a", "a bb ccc")
+    assert [e.vector.tolist() for e in stage(pieces)] == [[1], [7], [3]]
+    assert [e.vector.tolist() for e in stage(pieces)] == [[1], [7], [3]]
+    assert machine.asked == [2]
 
 
 @pytest.fixture
@@ -142,16 +224,6 @@ def test_a_document_that_cannot_be_cut_is_a_failure(cut, text, reason):
     assert failure.kept
 
 
-def test_a_file_that_cannot_be_loaded_is_a_failure(tmp_path):
-    """Binary garbage is told with the file's name."""
-    path = tmp_path / "bad.pdf"
-    path.write_bytes(bytes(range(256)) * 4)
-    failure = load_file(FoundFile(str(path), "hash", 1024))
-    assert isinstance(failure, FailedDocument)
-    assert failure.source == str(path)
-    assert failure.code == "data-error"
-
-
 def test_the_clock_counts_failing_calls_too():
     """Time is time, however a call ends."""
     clock = StageClock()
@@ -160,15 +232,6 @@ def test_the_clock_counts_failing_calls_too():
         clock.timed("divide", lambda x: 1 / x)(0)
     assert set(clock.elapsed_s) == {"halve", "divide"}
     assert clock.elapsed_s["divide"] > 0
-
-
-def test_files_come_a_few_at_a_time_and_then_end():
-    """Ctrl-C has to wait for a few files only."""
-    files = [FoundFile(str(i), "hash", 1) for i in range(9)]
-    source = ChangedFiles(files)
-    batches = list(iter(lambda: source.read(1000), None))
-    assert [file for batch in batches for file in batch] == files
-    assert max(map(len, batches)) <= 4
 
 
 def test_a_document_that_the_collection_refuses_is_a_failure():

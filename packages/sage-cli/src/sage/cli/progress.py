@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sage.middleware.indexing import IndexProgress
 
-__all__ = ["indexing_progress", "progress_line"]
+__all__ = ["indexing_progress", "progress_line", "progress_lines"]
 
 _LINE_EVERY_S = 5.0
 
@@ -27,7 +27,7 @@ def indexing_progress() -> Iterator[Callable[[IndexProgress], None]]:
         with _bar() as callback:
             yield callback
     else:
-        yield _lines()
+        yield progress_lines()
 
 
 @contextmanager
@@ -60,13 +60,15 @@ def _bar() -> Iterator[Callable[[IndexProgress], None]]:
         yield show
 
 
-def _lines() -> Callable[[IndexProgress], None]:
-    started = time.perf_counter()
-    last = started
+def progress_lines() -> Callable[[IndexProgress], None]:
+    """Return a callback that prints a line now and then; for one run, or one after the other."""
+    started = last = time.perf_counter()
 
     def show(state: IndexProgress) -> None:
-        nonlocal last
+        nonlocal started, last
         now = time.perf_counter()
+        if not (state.chunks or state.documents):  # another run begins
+            started = last = now
         if now - last >= _LINE_EVERY_S:
             last = now
             print(progress_line(state, now - started), file=sys.stderr, flush=True)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from sage.middleware.indexing import FailedDocument, IndexReport
 
-__all__ = ["print_report"]
+__all__ = ["print_change", "print_report"]
 
 _SHOWN_FAILURES = 10
 
@@ -27,12 +27,39 @@ def print_report(report: IndexReport) -> None:
     table.add_row("unchanged", str(report.unchanged))
     table.add_row("failed", str(len(report.failed)), style="red" if report.failed else None)
     table.add_row("chunks", str(report.chunks))
+    if report.recalled:
+        table.add_row("embedded before", str(report.recalled))
+    if report.batch_halvings:
+        table.add_row("chunks at once", f"{report.batch_size}, memory ran short")
     table.add_row("seconds", f"{report.elapsed_s:.1f}")
     if report.indexed:
         table.add_row("docs/s", f"{report.documents_per_s:.1f}")
     console = results()
-    console.print(f"collection {report.collection!r} ← {shown_path(report.root)}", style="bold")
+    roots = " ".join(shown_path(root) for root in report.roots)
+    console.print(f"collection {report.collection!r} ← {roots}", style="bold")
     console.print(table)
+    _print_failures(report)
+
+
+def print_change(report: IndexReport) -> None:
+    """Print what a run did in one line, with the time of day; its failures on stderr."""
+    import time
+
+    from sage.cli.screen import results, shown_path
+
+    did = [
+        f"{word} {shown_path(sources[0])}" if len(sources) == 1 else f"{word} {len(sources)}"
+        for word, sources in (
+            ("added", report.added),
+            ("changed", report.changed),
+            ("removed", report.removed),
+        )
+        if sources
+    ]
+    if report.failed:
+        did.append(f"failed {len(report.failed)}")
+    line = f"{time.strftime('%H:%M:%S')} {', '.join(did)} ({report.elapsed_s:.1f} s)"
+    results().print(line, soft_wrap=True)
     _print_failures(report)
 
 

@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 # All control characters but tab and line feed: an escape sequence could rewrite what was shown.
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
-__all__ = ["messages", "print_json", "prints_to_stderr", "results", "safe", "shown_path"]
+__all__ = [
+    "messages",
+    "print_json",
+    "print_json_line",
+    "prints_to_stderr",
+    "results",
+    "safe",
+    "shown_path",
+]
 
 
 def results() -> Console:
@@ -69,6 +77,11 @@ def shown_path(path: str) -> str:
 def print_json(value: Any) -> None:
     """Print ``value`` as JSON on stdout."""
     print(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+
+
+def print_json_line(value: Any) -> None:
+    """Print ``value`` as one line of JSON on stdout, at once: somebody reads as it comes."""
+    print(json.dumps(value, ensure_ascii=False, default=str), flush=True)
 
 
 @contextmanager

@@ -1,9 +1,8 @@
-"""``sage index DIR``: bring a collection up to date with a directory."""
+"""``sage index PATH...``: bring a collection up to date with directories, once or all the time."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -16,13 +15,17 @@ from sage.cli.options import (
     ModelOption,
 )
 
+if TYPE_CHECKING:
+    from sage.common.errors import SageError
+    from sage.middleware.indexing import IndexReport
+
 __all__ = ["index"]
 
 
 def index(
-    directory: Annotated[
-        Path,
-        typer.Argument(metavar="DIR", readable=False, help="The directory with the documents."),
+    paths: Annotated[
+        list[str],
+        typer.Argument(metavar="PATH...", help="Directories, files or URLs with the documents."),
     ],
     collection: CollectionOption = "default",
     home: HomeOption = None,
@@ -35,6 +38,16 @@ def index(
             help="Vector store of a new collection: 'sage list vector_stores'.",
         ),
     ] = None,
+    chunker: Annotated[
+        str | None,
+        typer.Option("--chunker", metavar="NAME", help="How to cut: 'sage list chunkers'."),
+    ] = None,
+    chunk_tokens: Annotated[
+        int | None, typer.Option("--chunk-tokens", min=8, help="Most tokens in a chunk.")
+    ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on, and index what changes, until Ctrl-C.")
+    ] = False,
     allow_empty: Annotated[
         bool,
         typer.Option(
@@ -44,30 +57,67 @@ def index(
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
-    """Index a directory; again, only what changed is touched."""
-    from sage.cli.progress import indexing_progress
-    from sage.cli.reports import print_report
-    from sage.middleware.indexing import IndexingStopped, build_index
+    """Index directories; again, only what changed is touched."""
+    from sage.middleware.indexing import IndexingStopped
 
+    options = {
+        "model": model,
+        "store": store,
+        "chunker": chunker,
+        "chunk_tokens": chunk_tokens,
+        "home": home,
+        "allow_empty": allow_empty,
+    }
     try:
-        with indexing_progress() as progress:
-            report = build_index(
-                directory,
-                collection,
-                model=model,
-                store=store,
-                home=home,
-                allow_empty=allow_empty,
-                progress=progress,
-            )
+        if watch:
+            _watch(paths, collection, as_json, options)
+        else:
+            _index(paths, collection, as_json, options)
     except IndexingStopped as stop:
         raise InterruptedByUser(str(stop)) from None
-    if as_json:
-        from sage.cli.screen import print_json
 
+
+def _index(paths: list[str], collection: str, as_json: bool, options: dict[str, Any]) -> None:
+    from sage.cli.progress import indexing_progress
+    from sage.cli.reports import print_report
+    from sage.cli.screen import print_json
+    from sage.middleware.indexing import build_index
+
+    with indexing_progress() as progress:
+        report = build_index(paths, collection, progress=progress, **options)
+    if as_json:
         print_json(report.to_dict())
     else:
         print_report(report)
     nothing_indexed = not (report.indexed or report.unchanged or report.removed)
     if report.failed and nothing_indexed:
         raise typer.Exit(1)
+
+
+def _watch(paths: list[str], collection: str, as_json: bool, options: dict[str, Any]) -> None:
+    """Index until Ctrl-C, which is how this ends, and no failure."""
+    from sage.cli.failure import Failure, Presentation
+    from sage.cli.progress import progress_lines
+    from sage.cli.reports import print_change, print_report
+    from sage.cli.screen import messages, print_json_line
+    from sage.common.errors import SageError
+    from sage.middleware.indexing import watch_index
+
+    shown = 0
+
+    def tell(told: IndexReport | SageError) -> None:
+        nonlocal shown
+        shown += 1
+        if as_json:
+            value = Failure.of(told) if isinstance(told, SageError) else told
+            print_json_line(value.to_dict())
+        elif isinstance(told, SageError):
+            Presentation().show(told)
+        elif shown == 1:
+            print_report(told)
+            messages().print("watching for changes; Ctrl-C ends it", style="dim")
+        else:
+            print_change(told)
+
+    watch_index(paths, collection, tell=tell, progress=progress_lines(), **options)
+    messages().print("\nstopped watching", style="dim")

@@ -17,11 +17,8 @@ Layout:
 from sage.middleware.indexing.changes import Changes, FoundFile, find_changes
 from sage.middleware.indexing.pipeline import build_index
 from sage.middleware.indexing.progress import IndexProgress
-from sage.middleware.indexing.report import (
-    FailedDocument,
-    IndexingStopped,
-    IndexReport,
-)
+from sage.middleware.indexing.report import FailedDocument, IndexingStopped, IndexReport
+from sage.middleware.indexing.watch import watch_index
 
 __all__ = [
     "Changes",
@@ -32,4 +29,5 @@ __all__ = [
     "IndexingStopped",
     "build_index",
     "find_changes",
+    "watch_index",
 ]

@@ -12,6 +12,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from sage.common.errors import DataError, SageError
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sage.kernel import DataStream, LocalEnvironment
     from sage.libs.collection import CollectionWriter
     from sage.libs.documents import LoaderPool, Tokenizer
+    from sage.libs.embedding import Embedder
 
 __all__ = ["build_index"]
 
@@ -96,11 +98,12 @@ def build_index(
         assembler = DocumentAssembler(writer, changes.files, meter)
         clock = StageClock()
         sizes = BatchSize(_PIECES_PER_BATCH, limit_bytes=memory_limit_bytes)
+        embed = EmbedPieces(partial(_embedder, writer.model), writer, sizes, meter)
         stopped = False
         plan = ""
         if changes.files:
             with LoaderPool() as pool:
-                env = _stream(writer, assembler, changes, meter, clock, sizes, pool)
+                env = _stream(writer, changes, pool, embed, assembler, clock)
                 plan = str(env.explain())
                 meter.begin()
                 stopped = not _run(env)
@@ -119,6 +122,7 @@ def build_index(
         unchanged=changes.unchanged,
         failed=(*changes.failed, *assembler.failed),
         chunks=assembler.chunks,
+        recalled=embed.recalled,
         elapsed_s=time.perf_counter() - started,
         stages_s=clock.elapsed_s,
         plan=plan,
@@ -129,17 +133,15 @@ def build_index(
 
 def _stream(
     writer: CollectionWriter,
-    assembler: DocumentAssembler,
     changes: Changes,
-    meter: ProgressMeter,
-    clock: StageClock,
-    sizes: BatchSize,
     pool: LoaderPool,
+    embed: EmbedPieces,
+    assembler: DocumentAssembler,
+    clock: StageClock,
 ) -> LocalEnvironment:
     """Build the pipeline over the changed files; nothing runs yet."""
     from sage.kernel import LocalEnvironment
     from sage.libs.documents import open_chunker
-    from sage.libs.embedding import load_embedder
 
     model, name, chunk_tokens = writer.model, writer.chunker, writer.chunk_tokens
     # Nothing is loaded while the stream is built: each stage loads what it needs when it starts.
@@ -150,8 +152,6 @@ def _stream(
             lambda: open_chunker(name, chunk_tokens=chunk_tokens, tokenizer=_tokenizer(model))
         ),
     )
-    embed = clock.timed("embed", EmbedPieces(lambda: load_embedder(model), writer, sizes, meter))
-    write = clock.timed("write", assembler)
     env = LocalEnvironment("index")
     documents: DataStream[Loaded | FailedDocument] = env.from_source(
         LoadedDocuments,
@@ -163,9 +163,20 @@ def _stream(
     # Operators of other resources are threads of their own.
     embedded: DataStream[Embedded | FailedDocument] = documents.flat_map(
         cut, name="cut"
-    ).map_batches(embed, max_size=_PIECES_PER_BATCH, name="embed", resources={"num_cpus": 1})
-    embedded.for_each(write, name="write", resources={"num_cpus": 0})
+    ).map_batches(
+        clock.timed("embed", embed),
+        max_size=_PIECES_PER_BATCH,
+        name="embed",
+        resources={"num_cpus": 1},
+    )
+    embedded.for_each(clock.timed("write", assembler), name="write", resources={"num_cpus": 0})
     return env
+
+
+def _embedder(model: str) -> Embedder:
+    from sage.libs.embedding import load_embedder
+
+    return load_embedder(model)
 
 
 def _recipe(writer: CollectionWriter) -> str:

@@ -60,6 +60,7 @@ class IndexReport:
         unchanged: How many documents were left as they are.
         failed: Documents that could not be indexed.
         chunks: Chunks written by this run.
+        recalled: Chunks of these that an earlier run, which was killed, had embedded already.
         elapsed_s: Wall-clock seconds of the whole run.
         stages_s: Seconds that each stage was busy, by its name.
         plan: The pipeline that ran, as text; empty if there was nothing to index.
@@ -80,6 +81,7 @@ class IndexReport:
     unchanged: int = 0
     failed: tuple[FailedDocument, ...] = ()
     chunks: int = 0
+    recalled: int = 0
     elapsed_s: float = 0.0
     stages_s: Mapping[str, float] = field(default_factory=dict)
     plan: str = ""

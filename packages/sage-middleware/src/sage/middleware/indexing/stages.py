@@ -138,6 +138,9 @@ class EmbedPieces:
         memory: What was embedded already.
         sizes: How much to embed at once.
         meter: Told of each batch.
+
+    Attributes:
+        recalled: How many pieces were not embedded, because an earlier run had done it.
     """
 
     def __init__(
@@ -151,6 +154,7 @@ class EmbedPieces:
         self._memory = memory
         self._sizes = sizes
         self._meter = meter
+        self.recalled = 0
 
     @functools.cached_property
     def _embedder(self) -> _Embedder:
@@ -171,6 +175,7 @@ class EmbedPieces:
     def _vectors(self, texts: Sequence[str]) -> list[NDArray[np.float32]]:
         known = self._memory.recall(texts)
         missing = [row for row, vector in enumerate(known) if vector is None]
+        self.recalled += len(texts) - len(missing)
         for rows, made in self._sizes.run(missing, lambda rows: self._embedded(texts, rows)):
             for row, vector in zip(rows, made, strict=True):
                 known[row] = vector
