@@ -74,6 +74,40 @@ def test_ask_json_is_the_answer(sage, indexed):
     assert answer["steps"]
 
 
+def test_ask_explains_each_leg_with_ranks_scores_and_times(sage, indexed, monkeypatch):
+    """``--explain`` shows what every leg, fusion and reranking made of the candidates."""
+    monkeypatch.chdir(indexed)
+    question = "When does water boil?"
+    outcome = sage("ask", question, "--explain", "--rerank")
+    assert outcome.code == 0
+    for told in ("dense: 2 candidates in", "lexical: 1 candidate in", "fused: 2", "by weighted"):
+        assert told in outcome.out
+    header, best = outcome.out.partition("reranked: 2 candidates in")[2].splitlines()[1:3]
+    assert header.split() == ["#", "dense", "lexical", "fused", "reranked", "passage"]
+    assert [cell for cell in best.split() if cell.isdecimal()] == ["1"] * 5
+    assert "water.md" in best
+    steps = sage("ask", question, "--explain", "--json").json["steps"]
+    legs = {leg["leg"]: leg for leg in steps[0]["detail"]["legs"]}
+    assert legs["dense"]["candidates"][0].keys() >= {"rank", "score", "id", "place"}
+    assert legs["lexical"]["elapsed_s"] > 0
+    assert "legs" not in sage("ask", question, "--json").json["steps"][0]["detail"]
+
+
+def test_ask_filters_by_metadata(sage, indexed):
+    """``--filter`` narrows the passages; what is wrong with it is told with the place."""
+    iron = str(indexed / "iron.txt")
+    outcome = sage("ask", "water", "--filter", json.dumps({"source": iron}), "--json")
+    assert {p["source"] for p in outcome.json["passages"]} == {iron}
+    for wrong, told in [
+        ('{"page": {"$gtt": 1}}', "did you mean '$gt'"),
+        ("{page: 1}", "is not JSON"),
+        ("[1]", "expected a JSON object"),
+    ]:
+        refused = sage("ask", "water", "--filter", wrong)
+        assert refused.code == 1
+        assert told in refused.err
+
+
 @pytest.mark.parametrize("question", ["", "   "])
 def test_an_empty_question_is_refused(sage, question):
     """Asking nothing is told so."""

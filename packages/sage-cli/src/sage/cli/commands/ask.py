@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -36,6 +38,24 @@ def ask(
     model: Annotated[
         str | None, typer.Option("--model", metavar="ID", help="The generator's model.")
     ] = None,
+    filter_json: Annotated[
+        str | None,
+        typer.Option(
+            "--filter",
+            metavar="JSON",
+            help='Only passages whose metadata match, such as \'{"page": {"$lt": 5}}\'.',
+        ),
+    ] = None,
+    rerank: Annotated[
+        bool,
+        typer.Option("--rerank", help="Read the 50 best passages once more; better and slower."),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Show what each leg of the search found, with ranks and times."
+        ),
+    ] = False,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
@@ -50,6 +70,9 @@ def ask(
         generator=generator.value,
         model=model,
         home=home,
+        where=_filter(filter_json),
+        rerank=rerank,
+        explain=explain,
     )
     if as_json:
         from sage.cli.screen import print_json
@@ -57,3 +80,29 @@ def ask(
         print_json(answer.to_dict())
     else:
         print_answer(answer)
+        if explain:
+            from sage.cli.explanation import print_explanation
+
+            print_explanation(answer)
+
+
+def _filter(given: str | None) -> Mapping[str, Any] | None:
+    """Return what ``--filter`` says.
+
+    Raises:
+        ConfigError: if it is not a JSON object.
+    """
+    if given is None:
+        return None
+    from sage.common.errors import ConfigError, Problem
+
+    hint = 'quote it for the shell: --filter \'{"source": "a.md"}\''
+    try:
+        found = json.loads(given)
+    except ValueError as error:
+        problem = Problem("", f"is not JSON: {error}, got {given!r:.100}")
+        raise ConfigError("--filter", [problem], hint=hint) from error
+    if not isinstance(found, dict):
+        problem = Problem("", f"expected a JSON object, got {given!r:.100}")
+        raise ConfigError("--filter", [problem], hint=hint)
+    return found
