@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from sage.cli.health import hardware, surroundings
+from sage.cli.health import surroundings
 from sage.cli.health.finding import Status
+from sage.libs.embedding.backends import choose_backend
 
 
 def test_the_doctor_looks_at_everything(sage):
@@ -40,12 +39,13 @@ def test_a_home_that_cannot_be_written_is_a_failure(tmp_path):
     assert "SAGE_HOME" in finding.advice
 
 
-def test_cpu_flags_are_read_from_the_system(tmp_path: Path):
-    """Features come from the first processor that is listed."""
-    info = tmp_path / "cpuinfo"
-    info.write_text("processor : 0\nflags\t\t: fpu avx2 amx_bf16\n", encoding="utf-8")
-    assert hardware.cpu_flags(info) == {"fpu", "avx2", "amx_bf16"}
-    assert hardware.cpu_flags(tmp_path / "missing") == frozenset()
+def test_the_doctor_names_the_embedding_backend_and_why(sage):
+    """What computes embeddings here is said together with the reason."""
+    outcome = sage("doctor", "--json")
+    (finding,) = [f for f in outcome.json["findings"] if f["subject"] == "embedding"]
+    backend, reason = choose_backend()
+    assert repr(backend) in finding["detail"]
+    assert reason in finding["detail"]
 
 
 def test_version_names_every_installed_package(sage):

@@ -29,6 +29,7 @@ _NEEDED = _OWN[:5]
 _OPTIONAL = (
     ("chromadb", "the default vector store", "isage-libs[chroma]"),
     ("faiss-cpu", "the FAISS vector store", "isage-libs"),
+    ("openvino", "embedding in bfloat16 on CPUs that have it", "isage-libs[openvino]"),
     ("ray", "pipelines on a cluster", "isage-kernel[ray]"),
 )
 

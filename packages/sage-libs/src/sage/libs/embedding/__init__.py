@@ -6,7 +6,12 @@ Not here: where the vectors are kept (`sage.libs.vectors`) and how rankings are 
 Layout::
 
     embedder.py         the Embedder and TokenEmbedder protocols, load_embedder
+    backends.py         which backend "auto" takes here, and why
+    processor.py        the cores and instructions that decide it
+    bert_embedder.py    what the embedders on a CPU share: batches over the cores ...
+    token_batches.py    ... filled by tokens
     onnx_bert.py        OnnxEmbedder: BERT-like models on ONNX Runtime
+    openvino_bert.py    OpenVinoEmbedder: the same on OpenVINO, in bfloat16 where that is fast
     gpu_embedder.py     GpuEmbedder: the same models on a CUDA device, at its speed
     gpu_bert.py         the forward pass on a device
     gpu_tokens.py       the tokenizer, made faster by remembering words ...
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from sage.libs.embedding.mock import MockTextEmbedder
     from sage.libs.embedding.onnx_bert import OnnxEmbedder
     from sage.libs.embedding.openai import OpenAIEmbedder
+    from sage.libs.embedding.openvino_bert import OpenVinoEmbedder
     from sage.libs.embedding.sentence_transformer import SentenceTransformerEmbedder
     from sage.libs.embedding.tokenizer import load_tokenizer
     from sage.libs.embedding.weights import MissingWeightsError
@@ -53,6 +59,7 @@ __all__ = [
     "MockTextEmbedder",
     "OnnxEmbedder",
     "OpenAIEmbedder",
+    "OpenVinoEmbedder",
     "SentenceTransformerEmbedder",
     "TokenEmbedder",
     "load_embedder",
@@ -68,6 +75,7 @@ _HOME = {
     "MockTextEmbedder": "mock",
     "OnnxEmbedder": "onnx_bert",
     "OpenAIEmbedder": "openai",
+    "OpenVinoEmbedder": "openvino_bert",
     "SentenceTransformerEmbedder": "sentence_transformer",
     "TokenEmbedder": "embedder",
     "load_embedder": "embedder",

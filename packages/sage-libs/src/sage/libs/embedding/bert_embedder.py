@@ -78,12 +78,7 @@ class BertEmbedder(ABC):
         return f"{type(self).__name__}(model={self.model!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        options = {
-            "model": self.model,
-            "max_tokens": self.max_tokens,
-            "batch_tokens": self.batch_tokens,
-        }
-        return _rebuilt, (type(self), options)
+        return _rebuilt, (type(self), self._options())
 
     def embed(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
         """Return float32 [len(texts), dim], rows of length 1, in the order of ``texts``.
@@ -119,6 +114,14 @@ class BertEmbedder(ABC):
     def reads(self, text: str) -> float:
         """Return the share of the letters of ``text`` in scripts that the model was trained on."""
         return share_in(known_scripts(self.model), text)
+
+    def _options(self) -> dict[str, Any]:
+        """Return what the constructor takes to make this embedder again."""
+        return {
+            "model": self.model,
+            "max_tokens": self.max_tokens,
+            "batch_tokens": self.batch_tokens,
+        }
 
     @abstractmethod
     def _compute(self, output: Output, ids: Ids, mask: Ids) -> npt.NDArray[np.float32]:

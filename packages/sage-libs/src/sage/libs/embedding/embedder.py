@@ -29,6 +29,7 @@ _KINDS: Final = {
 _BACKENDS: Final = {
     "gpu": "sage.libs.embedding.gpu_embedder:GpuEmbedder",
     "onnx": "sage.libs.embedding.onnx_bert:OnnxEmbedder",
+    "openvino": "sage.libs.embedding.openvino_bert:OpenVinoEmbedder",
     "torch": "sage.libs.embedding.sentence_transformer:SentenceTransformerEmbedder",
 }
 
@@ -82,7 +83,9 @@ def load_embedder(model: str = DEFAULT_MODEL, *, backend: str = "auto") -> Loade
     Args:
         model: A model id, a directory with weights, or ``"mock"`` / ``"mock:32"`` for the hashing
             embedder of tests (with 16, or the given number of dimensions).
-        backend: What computes the vectors; ``"auto"`` takes what is fastest on this machine.
+        backend: What computes the vectors: ``"onnx"``, ``"openvino"``, ``"torch"`` or ``"gpu"``;
+            ``"auto"`` is OpenVINO where it is installed and the processor has bfloat16
+            instructions, else ONNX Runtime.
 
     Raises:
         MissingWeightsError: if its weights are nowhere on this machine.
@@ -103,7 +106,9 @@ def load_embedder(model: str = DEFAULT_MODEL, *, backend: str = "auto") -> Loade
 
 def _chosen(backend: str) -> str:
     if backend == "auto":
-        return "onnx"
+        from sage.libs.embedding.backends import choose_backend
+
+        return choose_backend().backend
     if backend not in _BACKENDS:
         known = ("auto", *_BACKENDS)
         raise ConfigError(

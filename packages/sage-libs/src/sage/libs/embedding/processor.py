@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Set as AbstractSet
 from pathlib import Path
+from typing import Final
 
-__all__ = ["cores", "flags"]
+__all__ = ["bf16_instructions", "cores", "flags"]
+
+# Either multiplies bfloat16 at twice the speed of float32 or more.
+_BF16: Final = ("amx_bf16", "avx512_bf16")
 
 
 def cores() -> int:
@@ -26,3 +31,18 @@ def flags(cpuinfo: Path = Path("/proc/cpuinfo")) -> frozenset[str]:
         if key.strip() in ("flags", "Features"):
             return frozenset(value.split())
     return frozenset()
+
+
+def bf16_instructions(found: AbstractSet[str]) -> str | None:
+    """Return the instructions of a processor that multiply bfloat16, or None if it has none.
+
+    Args:
+        found: Its feature flags, as Linux spells them.
+
+    Example:
+        >>> bf16_instructions({"avx2", "avx512f", "avx512_bf16"})
+        'avx512_bf16'
+        >>> bf16_instructions({"avx2", "avx512f"}) is None
+        True
+    """
+    return next((name for name in _BF16 if name in found), None)
