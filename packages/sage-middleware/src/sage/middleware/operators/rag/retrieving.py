@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from sage.common.config import Annotated, Meta
 from sage.common.core.functions import MapFunction
-from sage.common.errors import ConfigError, Problem
+from sage.common.errors import ConfigError, Problem, UnknownNameError
 from sage.common.ids import content_id
 from sage.common.records import Passage, Query, Retrieved
 from sage.common.registry import registry
@@ -132,8 +132,7 @@ def as_retriever(owner: str, path: str, given: RetrieverOption) -> Retriever:
         given: A retriever, or ``{"use": name, "with": {...}}``.
 
     Raises:
-        ConfigError: if it is neither.
-        UnknownNameError: if nothing is registered under the name.
+        ConfigError: if it is neither, nothing has the name, or it refuses its options.
 
     Example:
         >>> as_retriever("x", "$.first", {"use": "bm25_retriever", "with": {"top_k": 3}}).top_k
@@ -144,8 +143,21 @@ def as_retriever(owner: str, path: str, given: RetrieverOption) -> Retriever:
         if "use" not in given or unknown:
             message = f"expected {{'use': NAME, 'with': {{...}}}}, got {dict(given)!r:.100}"
             raise ConfigError(owner, [Problem(path, message)])
-        given = registry("operators").get(given["use"])(**(given.get("with") or {}))
+        given = _made(owner, path, given["use"], given.get("with") or {})
     if not isinstance(given, Retriever):
         message = f"expected a retriever, got {type(given).__name__}: {given!r:.80}"
         raise ConfigError(owner, [Problem(path, message)])
     return given
+
+
+def _made(owner: str, path: str, name: Any, options: Mapping[str, Any]) -> Any:
+    """Return the registered operator, its problems told as those of whom it is a part of."""
+    try:
+        return registry("operators").get(name)(**options)
+    except UnknownNameError as error:
+        raise ConfigError(owner, [Problem(f"{path}.use", error.message)]) from error
+    except ConfigError as error:
+        inner = [
+            Problem(f"{path}.with{p.path.removeprefix('$')}", p.message) for p in error.problems
+        ]
+        raise ConfigError(owner, inner, hint=error.hint) from error
