@@ -80,7 +80,7 @@ def test_a_page_keeps_what_is_around_the_results(tmp_path: Path) -> None:
     page = tmp_path / "kernel.md"
     page.write_text(f"# Mine\n\n{BEGIN}\nold\n{END}\n\n## Why\n")
     for _ in range(2):
-        refresh_page(page, _report([1.0, 2.0, 1.0]), None)
+        refresh_page(page, "kernel", _report([1.0, 2.0, 1.0]).markdown(None))
     text = page.read_text()
     assert text.startswith("# Mine\n")
     assert text.endswith("## Why\n")

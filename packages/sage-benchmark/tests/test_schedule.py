@@ -57,7 +57,7 @@ def test_rounds_interleave_and_begin_with_another_contestant(
 ) -> None:
     """Each contestant runs once a round, in a fresh process, and no one always goes first."""
     monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
-    order: list[tuple[int, str]] = []
+    order: list[tuple[str, str]] = []
     row = _row(
         _contestant("honest", Role.LIMIT),
         Contestant(name="twin", target="test_schedule:honest", role=Role.SAGE),
@@ -67,9 +67,13 @@ def test_rounds_interleave_and_begin_with_another_contestant(
         rounds=2,
         peers=True,
         quick=True,
-        progress=lambda _, contestant, number: order.append((number, contestant.name)),
+        progress=lambda stage, contestant: order.append((stage, contestant)),
     )
-    assert order == [(1, "honest"), (1, "twin"), (2, "twin"), (2, "honest")]
+    rounds = [
+        (f"T: round {n}", name)
+        for n, name in ((1, "honest"), (1, "twin"), (2, "twin"), (2, "honest"))
+    ]
+    assert order == rounds
     assert len({s["pid"] for entry in result.entries for s in entry.samples}) == 4
     assert result.size == 3
 

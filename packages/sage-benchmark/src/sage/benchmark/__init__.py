@@ -11,6 +11,8 @@ Layout:
     workloads    one row a file: the data, the work by hand, the work in SAGE
     peers        the same work in other systems, one a file
     nexmark      queries over auctions, compared with batch programs; ``sage bench nexmark``
+    retrieval    quality of rankings on test collections; ``sage bench retrieval``
     statistics   medians and spread
     report, chart, page   the results as table, JSON, bar chart and documentation
+    publishing   writes them into a directory
 """

@@ -11,7 +11,7 @@ from sage.benchmark.schedule import RowResult
 from sage.benchmark.statistics import Summary, summary
 from sage.common.errors import MissingExtraError
 
-__all__ = ["write_charts"]
+__all__ = ["COLOURS", "new_figure", "save", "write_charts"]
 
 COLOURS = {Role.LIMIT: "#8a8f98", Role.SAGE: "#1f7a4d", Role.PEER: "#b9a16b"}
 
@@ -28,21 +28,34 @@ def write_charts(report: Report, stem: Path) -> list[Path]:
     results = [r for r in report.results if r.row.charted and any(e.samples for e in r.entries)]
     if not results:
         return []
+    heights = [0.6 + 0.32 * sum(1 for e in r.entries if e.samples) for r in results]
+    figure = new_figure(8, sum(heights) + 0.3 * len(heights))
+    axes = figure.subplots(len(results), 1, squeeze=False, height_ratios=heights)
+    for result, axis in zip(results, axes[:, 0], strict=True):
+        _draw(result, axis)
+    return save(figure, stem)
+
+
+def new_figure(width: float, height: float) -> Any:
+    """Return an empty figure of matplotlib, in inches.
+
+    Raises:
+        MissingExtraError: if matplotlib is not installed.
+    """
     try:
         from matplotlib.figure import Figure
     except ModuleNotFoundError as error:
         raise MissingExtraError("matplotlib", extra="isage-benchmark[peers]") from error
+    return Figure(figsize=(width, height), layout="constrained")
 
-    heights = [0.6 + 0.32 * sum(1 for e in r.entries if e.samples) for r in results]
-    figure = Figure(figsize=(8, sum(heights) + 0.3 * len(heights)), layout="constrained")
-    axes = figure.subplots(len(results), 1, squeeze=False, height_ratios=heights)
-    for result, axis in zip(results, axes[:, 0], strict=True):
-        _draw(result, axis)
+
+def save(figure: Any, stem: Path) -> list[Path]:
+    """Write a figure of matplotlib as ``stem.png`` and ``stem.svg``; equal figures, equal bytes."""
+    import matplotlib
+
     files = [stem.with_suffix(".png"), stem.with_suffix(".svg")]
     # Dates and random ids would make every run a new file to version control.
     figure.savefig(files[0], dpi=110, metadata={"Software": None})
-    import matplotlib
-
     with matplotlib.rc_context({"svg.hashsalt": "sage", "svg.fonttype": "none"}):
         figure.savefig(files[1], metadata={"Date": None})
     return files

@@ -7,6 +7,7 @@ import platform
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sage.benchmark.row import Figure, Role, Sample, Target
@@ -100,6 +101,18 @@ class Report:
         about = "A quick run: these numbers mean nothing." if self.quick else POLICY
         parts.append(Text(f"\n{about}", style="dim"))
         return Group(*parts)
+
+    def markdown(self, chart: str | None) -> str:
+        """Return everything for a page; ``chart`` is the picture beside it, or None."""
+        from sage.benchmark.page import results_markdown
+
+        return results_markdown(self, chart)
+
+    def charts(self, stem: Path) -> list[Path]:
+        """Draw the charted rows, see `write_charts`."""
+        from sage.benchmark.chart import write_charts
+
+        return write_charts(self, stem)
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything, ready for JSON."""

@@ -24,8 +24,8 @@ TIMEOUT_S = 300.0
 SLOW_S = 8.0
 SLOW_ROUNDS = 3
 
-Progress = Callable[[Row, Contestant, int], None]
-"""Called with row, contestant and round (from 1) before each run."""
+Progress = Callable[[str, str], None]
+"""Called before each run, with the stage ("W1: round 1") and what is done in it."""
 
 
 @dataclass
@@ -102,7 +102,7 @@ def measure_row(
         for number in range(1, rounds + 1):
             for entry in _turns(result.entries, number):
                 if progress is not None:
-                    progress(row, entry.contestant, number)
+                    progress(f"{row.key}: round {number}", entry.contestant.name)
                 request = _request(row, entry.contestant, result.size, number == 1, scratch)
                 request["parameters"] = dict(parameters)
                 _run_once(entry, request)

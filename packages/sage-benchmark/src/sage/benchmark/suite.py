@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sage.benchmark.publishing import publish
 from sage.benchmark.report import Report
 from sage.benchmark.row import Contestant, Role, Row
 from sage.benchmark.schedule import Progress, measure_row
@@ -50,7 +50,9 @@ class Suite:
         wanted = {key.lower() for key in keys}
         return tuple(row for key, row in known.items() if key in wanted)
 
-    def runs(self, keys: Sequence[str] | None, *, rounds: int, peers: bool) -> int:
+    def runs(
+        self, keys: Sequence[str] | None, *, rounds: int, peers: bool, quick: bool = False
+    ) -> int:
         """Return how many runs `measure` will make at most."""
 
         def counts(contestant: Contestant) -> bool:
@@ -96,27 +98,5 @@ class Suite:
 
     @staticmethod
     def write(report: Report, directory: Path) -> list[Path]:
-        """Write ``<suite>.json``, ``.png``, ``.svg``, and the results into ``<suite>.md``.
-
-        Args:
-            report: What `measure` returned.
-            directory: Made if it is not there; text around the results in the page stays.
-
-        Returns:
-            The files written.
-
-        Raises:
-            MissingExtraError: if matplotlib is not installed; the rest is written by then.
-        """
-        from sage.benchmark.chart import write_charts
-        from sage.benchmark.page import refresh_page
-
-        directory.mkdir(parents=True, exist_ok=True)
-        stem = directory / report.suite
-        numbers, page = stem.with_suffix(".json"), stem.with_suffix(".md")
-        numbers.write_text(json.dumps(report.to_dict(), indent=1, ensure_ascii=False) + "\n")
-        refresh_page(page, report, None)
-        charts = write_charts(report, stem)
-        if charts:
-            refresh_page(page, report, charts[0].name)
-        return [numbers, page, *charts]
+        """Write the results into a directory, see `publish`."""
+        return publish(report, directory)

@@ -1,4 +1,4 @@
-"""``sage bench SUITE``: measure SAGE against hand-written Python, and against its peers."""
+"""``sage bench SUITE``: measure speed against hand-written code and peers, or quality."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["bench"]
 
 def bench(
     suite: Annotated[
-        str, typer.Argument(metavar="SUITE", help="Name of the suite: kernel or nexmark.")
+        str, typer.Argument(metavar="SUITE", help="Name of the suite, such as kernel.")
     ],
     peers: Annotated[bool, typer.Option("--peers", help="Measure other systems too.")] = False,
     rows: Annotated[
@@ -32,6 +32,10 @@ def bench(
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Write JSON, charts and a page of results."),
+    ] = None,
+    data: Annotated[
+        Path | None,
+        typer.Option("--data", metavar="DIR", help="Test collections: BEIR folders (retrieval)."),
     ] = None,
     quick: Annotated[
         bool, typer.Option("--quick", help="Tiny sizes, to see that all runs; no measurement.")
@@ -50,8 +54,10 @@ def bench(
     if not suites.names():
         raise MissingExtraError("sage.benchmark", extra="isage-benchmark")
     chosen: Any = suites.get(suite)
+    if data is not None:
+        chosen = _over(chosen, suite, data)
     keys = rows.split(",") if rows else None
-    with _progress(chosen.runs(keys, rounds=rounds, peers=peers)) as progress:
+    with _progress(chosen.runs(keys, rounds=rounds, peers=peers, quick=quick)) as progress:
         report = chosen.measure(
             keys,
             rounds=rounds,
@@ -70,8 +76,18 @@ def bench(
         raise typer.Exit(1)
 
 
+def _over(chosen: Any, suite: str, data: Path) -> Any:
+    """Return the suite over the data of a directory."""
+    from sage.common.errors import ConfigError, Problem
+
+    if not hasattr(chosen, "on"):
+        problem = Problem("--data", f"the suite {suite!r} makes its data itself")
+        raise ConfigError("sage bench", [problem])
+    return chosen.on(data)
+
+
 @contextmanager
-def _progress(runs: int) -> Iterator[Callable[[Any, Any, int], None]]:
+def _progress(runs: int) -> Iterator[Callable[[str, str], None]]:
     import sys
 
     if sys.stderr.isatty():
@@ -82,34 +98,34 @@ def _progress(runs: int) -> Iterator[Callable[[Any, Any, int], None]]:
 
 
 @contextmanager
-def _bar(runs: int) -> Iterator[Callable[[Any, Any, int], None]]:
+def _bar(runs: int) -> Iterator[Callable[[str, str], None]]:
     from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
     from sage.cli.screen import messages
 
     columns = (
         BarColumn(),
-        TextColumn("{task.completed}/{task.total} runs"),
+        TextColumn("{task.completed}/{task.total}"),
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
     with Progress(*columns, console=messages(), transient=True) as bar:
         task = bar.add_task("", total=runs, completed=-1)
 
-        def show(row: Any, contestant: Any, number: int) -> None:
-            bar.update(task, advance=1, description=f"{row.key} round {number}: {contestant.name}")
+        def show(stage: str, detail: str) -> None:
+            bar.update(task, advance=1, description=f"{stage}: {detail}")
 
         yield show
 
 
-def _lines() -> Callable[[Any, Any, int], None]:
+def _lines() -> Callable[[str, str], None]:
     import sys
 
-    shown: set[tuple[str, int]] = set()
+    shown: set[str] = set()
 
-    def show(row: Any, contestant: Any, number: int) -> None:
-        if (row.key, number) not in shown:
-            shown.add((row.key, number))
-            print(f"{row.key}: round {number}", file=sys.stderr, flush=True)
+    def show(stage: str, detail: str) -> None:
+        if stage not in shown:
+            shown.add(stage)
+            print(stage, file=sys.stderr, flush=True)
 
     return show
