@@ -8,6 +8,7 @@ import pytest
 
 from sage.common.errors import DataError
 from sage.common.records import Document
+from sage.libs.documents import LoadFailure
 from sage.middleware.indexing import find_changes
 
 
@@ -113,7 +114,7 @@ def test_a_url_is_compared_by_what_it_holds():
     def fetch(source):
         fetched.append(source)
         if not text:
-            raise DataError("it is gone", hint="look elsewhere")
+            return LoadFailure(source, f"{source!r} is gone", "look elsewhere")
         return Document(text, source=source)
 
     changes = find_changes(url, {}, fetch=fetch)
@@ -124,6 +125,8 @@ def test_a_url_is_compared_by_what_it_holds():
     assert [f.known for f in find_changes(url, known, fetch=fetch).files] == [True]
     text = ""
     failing = find_changes(url, known, fetch=fetch)
-    assert [(f.reason, f.kept) for f in failing.failed] == [("it is gone (look elsewhere)", True)]
+    assert [(f.reason, f.kept) for f in failing.failed] == [
+        (f"{url!r} is gone (look elsewhere)", True)
+    ]
     assert failing.removed == ()
     assert fetched == [url] * 4

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from sage.common.errors import DataError, SageError
+from sage.common.errors import DataError, SageError, UnknownNameError
 from sage.libs.collection import Collection
 from sage.middleware.indexing import IndexingStopped, IndexProgress, build_index
 
@@ -177,3 +177,38 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(index, docs, tmp_pat
     report = index()
     assert len(report.added) == 300 - done
     assert len(stored(tmp_path / "home")) == 300
+
+
+def test_what_a_failed_run_embedded_is_not_embedded_again(index, docs):
+    """A run that ends in an error leaves its vectors to the next one."""
+
+    def explode(event: IndexProgress) -> None:
+        if event.chunks:
+            raise OSError(28, "No space left on device", "/somewhere")
+
+    with pytest.raises(OSError, match="No space left"):
+        index(progress=explode)
+    report = index()
+    assert (report.chunks, report.recalled) == (3, 3)
+    (docs / "gold.txt").write_text("Gold does not rust.\n", encoding="utf-8")
+    assert index().recalled == 0
+
+
+def test_another_chunker_cuts_every_document_again(index, docs, tmp_path):
+    """The collection remembers how it is cut; who asks for another way gets all of it anew."""
+    (docs / "water.md").write_text("Water boils. " * 20, encoding="utf-8")
+    assert index(chunk_tokens=8, chunker="sentence").chunks > 5
+    assert index().unchanged == 3
+    report = index(chunker="fixed", chunk_tokens=100)
+    assert (len(report.changed), report.chunks) == (3, 3)
+    with pytest.raises(UnknownNameError, match="did you mean 'fixed'"):
+        index(chunker="fixt")
+
+
+def test_a_private_address_is_a_failure_of_that_source(index, docs):
+    """A URL that must not be fetched is named; what else was asked for is indexed."""
+    report = index([docs, "http://127.0.0.1/secrets"])
+    assert len(report.added) == 3
+    assert [failure.source for failure in report.failed] == ["http://127.0.0.1/secrets"]
+    assert "loopback" in report.failed[0].reason
+    assert report.roots == (str(docs), "http://127.0.0.1/secrets")

@@ -12,17 +12,25 @@ import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sage.common.errors import DataError, SageError
 from sage.common.records import Document
 from sage.middleware.indexing.report import FailedDocument
+
+if TYPE_CHECKING:
+    from sage.libs.documents import LoadFailure
 
 __all__ = ["Changes", "FoundFile", "Source", "find_changes", "sources_of"]
 
 Source = str | os.PathLike[str]
 """A directory, a file or a URL."""
 
-Fetch = Callable[[str], Document]
+Fetch = Callable[[str], "Document | LoadFailure"]
+"""Gives what a URL leads to, or why there is nothing."""
+
+Contents = tuple[str, int, Document | None]
+"""Fingerprint, size and, of a URL, the document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +119,7 @@ def find_changes(
         known: Fingerprint by source, of everything in the collection.
         patterns: Globs that choose the files; by default every supported kind.
         recipe: How documents are to be cut: one that was cut in another way has changed.
-        fetch: Loads a URL; by default `sage.libs.documents.load_url`.
+        fetch: Loads a URL; by default in a process of its own.
 
     Raises:
         DataError: if a directory or file does not exist.
@@ -122,11 +130,11 @@ def find_changes(
     failed: list[FailedDocument] = []
     seen: set[str] = set()
     unchanged = 0
-    for source, examine in _found(roots, chosen, fetch):
+    for source in _found(roots, chosen):
         if source in seen:
             continue
         seen.add(source)
-        examined = _examined(source, examine, known.get(source), recipe)
+        examined = _examined(source, fetch, known.get(source), recipe)
         if isinstance(examined, FailedDocument):
             failed.append(examined)
         elif examined is None:
@@ -137,54 +145,51 @@ def find_changes(
     return Changes(roots, tuple(files), tuple(gone), unchanged, tuple(failed))
 
 
-Examine = Callable[[str], tuple[str, int, Document | None]]
-
-
-def _found(
-    roots: Sequence[str], patterns: list[str] | None, fetch: Fetch | None
-) -> Iterator[tuple[str, Examine]]:
-    """Yield each source with what tells its fingerprint, size and, of a URL, the document."""
+def _found(roots: Sequence[str], patterns: list[str] | None) -> Iterator[str]:
+    """Yield the sources below the roots."""
     from sage.libs.documents.discovery import find_documents
     from sage.libs.documents.url_policy import is_url
 
     for root in roots:
         if is_url(root):
-            yield root, lambda url: _fetched(url, fetch)
+            yield root
         else:
-            for path in find_documents(root, patterns):
-                yield str(path), _file
+            yield from map(str, find_documents(root, patterns))
 
 
-def _file(source: str) -> tuple[str, int, Document | None]:
+def _contents(source: str, fetch: Fetch | None) -> Contents | LoadFailure:
+    from sage.libs.documents import LoaderPool
     from sage.libs.documents.discovery import fingerprint
+    from sage.libs.documents.url_policy import is_url
 
-    return fingerprint(source), os.stat(source).st_size, None
-
-
-def _fetched(url: str, fetch: Fetch | None) -> tuple[str, int, Document | None]:
+    if not is_url(source):
+        return fingerprint(source), os.stat(source).st_size, None
     if fetch is None:
-        from sage.libs.documents import load_url
-
-        fetch = load_url
-    document = fetch(url)
-    content = document.text.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(content, digest_size=16).hexdigest(), len(content), document
+        with LoaderPool(workers=1) as pool:
+            return _contents(source, pool.load)
+    document = fetch(source)
+    if not isinstance(document, Document):
+        return document
+    text = document.text.encode("utf-8", "surrogatepass")
+    return hashlib.blake2b(text, digest_size=16).hexdigest(), len(text), document
 
 
 def _examined(
-    source: str, examine: Examine, before: str | None, recipe: str
+    source: str, fetch: Fetch | None, before: str | None, recipe: str
 ) -> FoundFile | FailedDocument | None:
     """Return the file if it has to be indexed, None if it is as the collection knows it."""
     if (shown := os.fsencode(source).decode("utf-8", "backslashreplace")) != source:
         return FailedDocument(shown, "its name is not valid UTF-8; rename it", DataError.code)
     try:
-        content, size, document = examine(source)
+        contents = _contents(source, fetch)
     except SageError as error:
-        hint = f" ({error.hint})" if error.hint else ""
-        return FailedDocument(source, error.message + hint, error.code, before is not None)
+        return FailedDocument(source, error.message, error.code, before is not None)
     except OSError as error:
         reason = error.strerror or str(error)
         return FailedDocument(source, reason, DataError.code, before is not None)
+    if not isinstance(contents, tuple):
+        return FailedDocument(source, str(contents), contents.code, before is not None)
+    content, size, document = contents
     now = f"{content}+{recipe}" if recipe else content
     if before == now:
         return None

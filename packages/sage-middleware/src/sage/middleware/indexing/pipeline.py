@@ -87,10 +87,20 @@ def build_index(
 
     started = time.perf_counter()
     sources = sources_of(path)
-    with Collection.update(
-        collection, model=model, store=store, chunker=chunker, chunk_tokens=chunk_tokens, home=home
-    ) as writer:
-        changes = find_changes(sources, writer.known(), patterns=patterns, recipe=_recipe(writer))
+    with (
+        Collection.update(
+            collection,
+            model=model,
+            store=store,
+            chunker=chunker,
+            chunk_tokens=chunk_tokens,
+            home=home,
+        ) as writer,
+        LoaderPool() as pool,
+    ):
+        changes = find_changes(
+            sources, writer.known(), patterns=patterns, recipe=_recipe(writer), fetch=pool.load
+        )
         _refuse_empty(changes, collection, allow_empty)
         for source in changes.removed:
             writer.remove(source)
@@ -102,11 +112,10 @@ def build_index(
         stopped = False
         plan = ""
         if changes.files:
-            with LoaderPool() as pool:
-                env = _stream(writer, changes, pool, embed, assembler, clock)
-                plan = str(env.explain())
-                meter.begin()
-                stopped = not _run(env)
+            env = _stream(writer, changes, pool, embed, assembler, clock)
+            plan = str(env.explain())
+            meter.begin()
+            stopped = not _run(env)
         if not stopped:
             _refuse_lost(assembler)
         if changes.removed or assembler.written:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from sage.common.errors import ConfigError, MissingExtraError, Problem, SageError
 from sage.middleware.indexing.changes import Source, sources_of
 from sage.middleware.indexing.pipeline import build_index
-from sage.middleware.indexing.report import IndexReport
+from sage.middleware.indexing.report import IndexingStopped, IndexReport
 
 __all__ = ["watch_index"]
 
@@ -49,15 +49,25 @@ def watch_index(
     """
     roots = sources_of(path)
     first = True
-    for _ in _changes(roots, stop or threading.Event(), debounce_ms):
-        try:
-            report = build_index(list(roots), collection, **options)
-        except SageError as error:
-            tell(error)
-        else:
-            if first or report.did_something:
-                tell(report)
-        first = False
+    try:
+        for _ in _changes(roots, stop or threading.Event(), debounce_ms):
+            told = _run(roots, collection, options)
+            if first or not isinstance(told, IndexReport) or told.did_something:
+                tell(told)
+            first = False
+    except IndexingStopped:
+        raise
+    except KeyboardInterrupt:  # between two runs
+        return
+
+
+def _run(
+    roots: Sequence[str], collection: str, options: Mapping[str, Any]
+) -> IndexReport | SageError:
+    try:
+        return build_index(roots, collection, **options)
+    except SageError as error:
+        return error
 
 
 def _changes(roots: Sequence[str], stop: threading.Event, debounce_ms: int) -> Iterator[None]:
@@ -80,7 +90,6 @@ def _changes(roots: Sequence[str], stop: threading.Event, debounce_ms: int) -> I
         stop_event=stop,
         rust_timeout=_LOOK_AROUND_MS,
         yield_on_timeout=True,
-        raise_interrupt=False,
     )
     first = True
     for batch in batches:
