@@ -34,12 +34,24 @@ def broken(size: int) -> Sequence[int]:
     raise RuntimeError(f"cannot do {size}")
 
 
+def homeless(size: int) -> Sequence[int]:
+    """Never called: its machine lacks something."""
+    raise AssertionError
+
+
+def measure_where_possible(contestant: Callable[[int], Sequence[int]], request: Request) -> Sample:
+    """Says that one contestant cannot run here."""
+    if contestant.__name__ == "homeless":
+        return {"skipped": "there is no such device here"}
+    return measure(contestant, request)
+
+
 def _row(*contestants: Contestant, **fields: Any) -> Row:
     return Row(
         key="T",
         title="a row of the tests",
         limit="the honest one",
-        measure="test_schedule:measure",
+        measure=fields.pop("measure", "test_schedule:measure"),
         size=10,
         quick_size=3,
         contestants=contestants,
@@ -98,6 +110,23 @@ def test_a_peer_that_is_not_installed_is_skipped_with_the_way_to_get_it() -> Non
     (entry,) = measure_row(row, rounds=1, peers=True, quick=True).entries
     assert entry.samples == []
     assert "isage-benchmark[peers]" in (entry.skipped or "")
+
+
+def test_what_cannot_run_on_this_machine_is_skipped_with_the_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A sample that only says what is lacking is no result and no failure; the others go on."""
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
+    row = _row(
+        _contestant("honest", Role.LIMIT),
+        _contestant("homeless"),
+        measure="test_schedule:measure_where_possible",
+    )
+    honest_entry, homeless_entry = measure_row(row, rounds=2, peers=True, quick=True).entries
+    assert len(honest_entry.samples) == 2
+    assert homeless_entry.samples == []
+    assert homeless_entry.failed is None
+    assert homeless_entry.skipped == "there is no such device here"
 
 
 def test_peers_stay_out_unless_they_are_asked_for() -> None:

@@ -52,7 +52,8 @@ def _section(result: RowResult) -> list[str]:
         markdown_row(["---", *["---:"] * (len(titles) - 1), "---"]),
     ]
     for entry, row in zip(result.entries, rows, strict=True):
-        remark = "not installed" if entry.skipped else remark_on(result, entry)
+        is_absent = entry.skipped is not None and entry.version is None
+        remark = "not installed" if is_absent else remark_on(result, entry)
         lines.append(markdown_row([*row, remark]))
     return [*lines, ""]
 

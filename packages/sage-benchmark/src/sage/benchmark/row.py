@@ -11,7 +11,10 @@ from typing import Any, Protocol, TypedDict
 __all__ = ["Contestant", "Figure", "Measure", "Request", "Role", "Row", "Sample", "Target"]
 
 Sample = dict[str, Any]
-"""What one run measured: numbers by name, and ``digest`` and the like for equal output."""
+"""What one run measured: numbers by name, and ``digest`` and the like for equal output.
+
+Or only ``skipped``: what this machine lacks, so that nothing could be measured.
+"""
 
 
 class Role(Enum):

@@ -155,6 +155,9 @@ def _run_once(entry: Entry, request: Request) -> None:
         entry.failed = error or "its process ended without a result"
         return
     sample: Sample = json.loads(result.read_text())
+    if "skipped" in sample:
+        entry.skipped = sample["skipped"]
+        return
     sample["process_s"] = time.monotonic() - started
     entry.samples.append(sample)
 
