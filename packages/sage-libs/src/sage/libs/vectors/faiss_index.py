@@ -24,7 +24,7 @@ __all__ = ["FaissIndex"]
 
 _KINDS: Final = ("flat", "ivf", "hnsw")
 _NEIGHBOURS: Final = 32
-_BUILD_REACH: Final = 100
+_BUILD_REACH: Final = 64
 _SEARCH_REACH: Final = 128
 # A step of a walk costs what comparing so many rows one after the other costs (measured: 25 to 40).
 _ROWS_PER_STEP: Final = 30
