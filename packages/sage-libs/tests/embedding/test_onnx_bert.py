@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import copy
 import math
+import os
 import pickle
+import subprocess
+import sys
 from typing import Any
 
 import numpy as np
@@ -12,6 +15,7 @@ import pytest
 
 from sage.common.errors import ConfigError, DataError
 from sage.libs.embedding import DEFAULT_MODEL, OnnxEmbedder, load_embedder, load_tokenizer
+from sage.libs.embedding.bert_embedder import Output
 from sage.libs.embedding.onnx_bert import _session
 from sage.libs.embedding.safetensors import read_safetensors
 from sage.libs.embedding.weights import resolve
@@ -144,3 +148,54 @@ def test_unknown_options_are_refused() -> None:
     """A misspelt option is an error with the right spelling."""
     with pytest.raises(ConfigError, match="did you mean 'max_tokens'"):
         OnnxEmbedder(max_token=3)  # type: ignore[call-arg]
+
+
+def test_a_forked_child_embeds() -> None:
+    """A child made by fork after the parent embedded uses the same session without hanging."""
+    code = (
+        "import os\n"
+        "from sage.libs.embedding import OnnxEmbedder\n"
+        "embedder, texts = OnnxEmbedder(), ['a', 'b c d'] * 200\n"
+        "ours = embedder.embed(texts)\n"
+        "if not (child := os.fork()):\n"
+        "    os._exit(int(abs(embedder.embed(texts) - ours).max() > 1e-5))\n"
+        "assert os.waitpid(child, 0)[1] == 0\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system cannot limit cores")
+def test_a_process_limited_to_one_core_starts_no_thread() -> None:
+    """On one core a call computes on the caller's thread, and gives the same vectors."""
+    code = (
+        "import os, threading\n"
+        "from sage.libs.embedding import OnnxEmbedder\n"
+        "embedder, texts, started = OnnxEmbedder(), ['a', 'b c d'] * 200, []\n"
+        "ours = embedder.embed(texts)\n"
+        "os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
+        "threading.setprofile(lambda *_: started.append(1))\n"
+        "assert abs(embedder.embed(texts) - ours).max() < 1e-5 and not started\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_ctrl_c_leaves_what_has_not_begun(
+    embedder: OnnxEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An interrupt ends a call after the batches that are under way, and the next call works."""
+    texts = [f"text number {n}" for n in range(2000)]
+    computed = []
+    compute = embedder._compute
+
+    def interrupted(output: Output, ids: Any, mask: Any) -> Any:
+        computed.append(len(ids))
+        if len(computed) == 2:
+            raise KeyboardInterrupt
+        return compute(output, ids, mask)
+
+    monkeypatch.setattr(embedder, "_compute", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        embedder.embed(texts)
+    assert sum(computed) < len(texts) / 2
+    monkeypatch.undo()
+    assert embedder.embed(["a"]).shape == (1, 384)

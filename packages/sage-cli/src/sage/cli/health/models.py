@@ -27,6 +27,7 @@ def runtime() -> Iterator[Finding]:
 def weights() -> Iterator[Finding]:
     """Check that the default embedding model is on this machine and converted to ONNX."""
     from sage.libs.embedding import DEFAULT_MODEL
+    from sage.libs.embedding.convert import measured_cosine
     from sage.libs.embedding.weights import resolve
 
     try:
@@ -36,10 +37,14 @@ def weights() -> Iterator[Finding]:
         return
     yield fine("weights", f"{DEFAULT_MODEL} in {directory}")
     name = DEFAULT_MODEL.rpartition("/")[2]
-    converted = sorted((cache_dir() / "onnx").glob(f"*{name}*.onnx"))
-    if converted:
-        yield fine("converted", str(converted[-1]))
+    files = sorted((cache_dir() / "onnx").glob(f"*{name}*.onnx"), key=lambda f: f.stat().st_mtime)
+    exact = [file for file in files if not file.name.endswith(".int8.onnx")]
+    if exact:
+        yield fine("converted", str(exact[-1]))
     else:
         yield noted(
             "converted", "not converted to ONNX yet", "nothing: the first use does it, in seconds"
         )
+    if exact and exact[-1].with_suffix(".int8.onnx") in files:
+        cosine = measured_cosine(f"{DEFAULT_MODEL}@int8")
+        yield fine("int8", f"{DEFAULT_MODEL}@int8 is lossy: cosine {cosine} with the exact vectors")

@@ -26,6 +26,7 @@ Layout::
     safetensors.py      reads weights without torch
     bert_graph.py       weights -> ONNX graph
     convert.py          converts once, caches
+    int8.py             ... and quantizes, with the cosine that is left
 """
 
 from __future__ import annotations

@@ -28,7 +28,7 @@ from sage.libs.embedding.scripts import known_scripts, share_in
 from sage.libs.embedding.texts import checked_texts
 from sage.libs.embedding.token_batches import batches
 from sage.libs.embedding.tokenizer import load_tokenizer
-from sage.libs.embedding.weights import resolve
+from sage.libs.embedding.weights import resolve, split_precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +68,7 @@ class BertEmbedder(ABC):
     backend: ClassVar[str]
 
     def __init__(self, model: str, max_tokens: int, batch_tokens: int) -> None:
-        config = read_config(resolve(model))
+        config = read_config(resolve(split_precision(model)[0]))
         self.model = model
         self.dim = int(config["hidden_size"])
         self.max_tokens = min(max_tokens, int(config.get("max_position_embeddings", max_tokens)))

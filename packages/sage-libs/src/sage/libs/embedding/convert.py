@@ -20,9 +20,9 @@ from typing import Any, Final
 from sage.common.errors import DataError, MissingExtraError, SageError, StorageError
 from sage.common.paths import cache_dir
 from sage.libs.embedding.embedder import DEFAULT_MODEL
-from sage.libs.embedding.weights import resolve
+from sage.libs.embedding.weights import resolve, split_precision
 
-__all__ = ["converted", "main", "read_config", "read_pooling"]
+__all__ = ["converted", "main", "measured_cosine", "read_config", "read_pooling"]
 
 # Raised whenever bert_graph.py builds another graph, so that old files are not found any more.
 _GRAPH_VERSION: Final = 2
@@ -33,7 +33,8 @@ def converted(model: str = DEFAULT_MODEL) -> Path:
     """Return the ONNX file of a model, converting it now if that was not done before.
 
     The first call takes about two seconds for all-MiniLM-L6-v2, later ones a few milliseconds. The
-    file is kept under ``$SAGE_HOME/cache/onnx``; deleting it is harmless.
+    file is kept under ``$SAGE_HOME/cache/onnx``; deleting it is harmless. Beside that of
+    ``MODEL@int8`` lies what `measured_cosine` returns.
 
     Raises:
         MissingWeightsError: if the weights are nowhere on this machine.
@@ -41,11 +42,41 @@ def converted(model: str = DEFAULT_MODEL) -> Path:
         DataError: if the weights are damaged or not those of a BERT-like model.
         StorageError: if the file cannot be written.
     """
+    model, precision = split_precision(model)
     directory = resolve(model)
     name = re.sub(r"[^A-Za-z0-9.]+", "-", directory.name if Path(model).is_dir() else model)
     target = cache_dir() / "onnx" / f"{name}-{_fingerprint(directory)}.onnx"
     if not target.is_file():
         _write(_converted_bytes(directory), target)
+    return _quantized(target, model) if precision else target
+
+
+def measured_cosine(model: str) -> float:
+    """Return the mean cosine of a model's vectors with the exact ones; 1 but for ``MODEL@int8``.
+
+    It was measured when the model was converted, which is done now if need be.
+
+    Raises:
+        DataError: if the file that holds it is damaged; and what `converted` raises.
+    """
+    if not split_precision(model)[1]:
+        return 1.0
+    from sage.libs.embedding.int8 import read_cosine
+
+    return read_cosine(converted(model).with_suffix(".json")).mean
+
+
+def _quantized(exact: Path, model: str) -> Path:
+    """Return the file of 8 bits beside the exact one, made and measured now if need be."""
+    target = exact.with_suffix(".int8.onnx")
+    beside = target.with_suffix(".json")
+    if not target.is_file() or not beside.is_file():
+        from sage.libs.embedding.int8 import measure, quantize
+        from sage.libs.embedding.tokenizer import load_tokenizer
+
+        _write(quantize(exact), target)
+        cosine = measure(exact, target, load_tokenizer(model))
+        _write(json.dumps(cosine._asdict()).encode(), beside)
     return target
 
 

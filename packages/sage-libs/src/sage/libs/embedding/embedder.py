@@ -82,29 +82,35 @@ def load_embedder(model: str = DEFAULT_MODEL, *, backend: str = "auto") -> Loade
 
     Args:
         model: A model id, a directory with weights, or ``"mock"`` / ``"mock:32"`` for the hashing
-            embedder of tests (with 16, or the given number of dimensions).
+            embedder of tests (with 16, or the given number of dimensions). ``"MODEL@int8"`` is
+            that model in 8 bits: faster, lossy, and another model to a collection.
         backend: What computes the vectors: ``"onnx"``, ``"openvino"``, ``"torch"`` or ``"gpu"``;
             ``"auto"`` is OpenVINO where it is installed and the processor has bfloat16
             instructions, else ONNX Runtime.
 
     Raises:
         MissingWeightsError: if its weights are nowhere on this machine.
-        ConfigError: if the backend is unknown, or ``"mock:"`` is followed by something else than a
-            positive number.
+        ConfigError: if the backend is unknown or does not compute that model, or ``"mock:"`` is
+            followed by something else than a positive number.
 
     Example:
         >>> load_embedder("mock:8").embed(["a text"]).shape
         (1, 8)
     """
     kind = model.partition(":")[0]
-    maker = _KINDS.get(kind) or _BACKENDS[_chosen(backend)]
+    maker = _KINDS.get(kind) or _BACKENDS[_chosen(backend, model)]
     with _loading:
         if (model, maker) not in _loaded:
             _loaded[model, maker] = _new(maker, model)
         return _loaded[model, maker]
 
 
-def _chosen(backend: str) -> str:
+def _chosen(backend: str, model: str) -> str:
+    if model.endswith("@int8") and backend in ("auto", *_BACKENDS):
+        if backend in ("auto", "onnx"):
+            return "onnx"
+        problem = Problem("$.backend", f"{model!r} is computed by 'onnx' alone, got {backend!r}")
+        raise ConfigError("embedder", [problem])
     if backend == "auto":
         from sage.libs.embedding.backends import choose_backend
 

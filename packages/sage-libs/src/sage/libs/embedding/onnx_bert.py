@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from sage.common.config import Annotated, Meta, configurable
 from sage.common.errors import DataError
 from sage.libs.embedding.bert_embedder import BertEmbedder, Output
-from sage.libs.embedding.convert import converted
+from sage.libs.embedding.convert import converted, measured_cosine
 from sage.libs.embedding.embedder import DEFAULT_MODEL
+from sage.libs.embedding.weights import split_precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,8 +36,13 @@ class OnnxEmbedder(BertEmbedder):
     threads of its own: threads may use it at once, and children made by ``fork`` too. Copies and
     pickles of an embedder find that session again.
 
+    ``MODEL@int8`` computes with 8 bits: faster, and lossy. It is another model to a collection;
+    ``cosine`` says how far its vectors are from the exact ones. It computes text by text, whatever
+    ``batch_tokens`` says.
+
     Args:
-        model: A model id or a directory, see `sage.libs.embedding.weights.resolve`.
+        model: A model id or a directory, see `sage.libs.embedding.weights.resolve`, with ``@int8``
+            behind it or not.
         max_tokens: Longest text that is read whole, in tokens with the two special ones.
         batch_tokens: Most tokens to compute at once on a core, padding included.
 
@@ -58,8 +64,19 @@ class OnnxEmbedder(BertEmbedder):
         max_tokens: Annotated[int, Meta(ge=3, le=512)] = 256,
         batch_tokens: Annotated[int, Meta(ge=1)] = 512,
     ) -> None:
-        super().__init__(model, max_tokens, batch_tokens)
+        # Activations are rounded by the largest one of the batch. Each text alone, so that the
+        # vector of a text does not depend on its neighbours.
+        super().__init__(model, max_tokens, 1 if split_precision(model)[1] else batch_tokens)
         self._session: Any = None
+
+    @property
+    def cosine(self) -> float:
+        """Mean cosine with the exact vectors, measured at conversion; 1 but for int8."""
+        return measured_cosine(self.model)
+
+    def __repr__(self) -> str:
+        lossy = f", lossy: cosine {self.cosine}" if split_precision(self.model)[1] else ""
+        return f"{type(self).__name__}(model={self.model!r}{lossy})"
 
     def _compute(self, output: Output, ids: Any, mask: Any) -> npt.NDArray[np.float32]:
         session = self._session or self._opened()

@@ -21,6 +21,7 @@ from sage.libs.embedding.bert_embedder import BertEmbedder, Output
 from sage.libs.embedding.convert import converted
 from sage.libs.embedding.embedder import DEFAULT_MODEL
 from sage.libs.embedding.processor import bf16_instructions, cores, flags
+from sage.libs.embedding.weights import split_precision
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,7 +51,8 @@ class OpenVinoEmbedder(BertEmbedder):
     Raises:
         MissingExtraError: at construction, if OpenVINO is not installed.
         MissingWeightsError: at construction, if the weights are nowhere on this machine.
-        ConfigError: if bf16 is asked for and the processor has no instructions for it.
+        ConfigError: if bf16 is asked for and the processor has no instructions for it, or the
+            model is ``MODEL@int8``.
 
     Example::
 
@@ -70,6 +72,9 @@ class OpenVinoEmbedder(BertEmbedder):
     ) -> None:
         if importlib.util.find_spec("openvino") is None:
             raise MissingExtraError("openvino", extra="isage-libs[openvino]")
+        if split_precision(model)[1]:
+            problem = Problem("$.model", f"{model!r} is computed by the backend 'onnx' alone")
+            raise ConfigError("OpenVinoEmbedder", [problem])
         super().__init__(model, max_tokens, batch_tokens)
         self.precision = _possible(precision)
         self._network: _Network | None = None

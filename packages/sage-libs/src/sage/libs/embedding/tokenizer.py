@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from sage.common.errors import DataError
 from sage.libs.embedding.embedder import DEFAULT_MODEL
-from sage.libs.embedding.weights import resolve
+from sage.libs.embedding.weights import resolve, split_precision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -29,7 +29,7 @@ def load_tokenizer(model: str = DEFAULT_MODEL) -> Tokenizer:
         MissingWeightsError: if the model is nowhere on this machine.
         DataError: if its ``tokenizer.json`` cannot be read.
     """
-    return _load(resolve(model) / "tokenizer.json")
+    return _load(resolve(split_precision(model)[0]) / "tokenizer.json")
 
 
 @functools.lru_cache(maxsize=8)

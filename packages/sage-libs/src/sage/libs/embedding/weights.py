@@ -12,7 +12,7 @@ from pathlib import Path
 
 from sage.common.errors import DataError
 
-__all__ = ["MissingWeightsError", "canonical", "resolve"]
+__all__ = ["MissingWeightsError", "canonical", "resolve", "split_precision"]
 
 # model id (lower case, with and without its owner) -> (module that carries it, folder in it, pip)
 _PACKAGED = {
@@ -58,9 +58,24 @@ def canonical(model: str) -> str:
         'sentence-transformers/all-MiniLM-L6-v2'
         >>> canonical("acme/other")
         'acme/other'
+        >>> canonical("all-MiniLM-L6-v2@int8")
+        'sentence-transformers/all-MiniLM-L6-v2@int8'
     """
     known = {"all-minilm-l6-v2": "sentence-transformers/all-MiniLM-L6-v2"}
-    return model if Path(model).is_dir() else known.get(_plain(model), model)
+    exact, precision = split_precision(model)
+    name = exact if Path(exact).is_dir() else known.get(_plain(exact), exact)
+    return f"{name}@{precision}" if precision else name
+
+
+def split_precision(model: str) -> tuple[str, str]:
+    """Return the model whose weights are meant, and ``"int8"`` or ``""`` for those as they are.
+
+    Example:
+        >>> split_precision("acme/other@int8"), split_precision("acme/other")
+        (('acme/other', 'int8'), ('acme/other', ''))
+    """
+    exact = model.removesuffix("@int8")
+    return (exact, "int8") if exact != model and not Path(model).is_dir() else (model, "")
 
 
 def _complete(model: str, directory: Path) -> Path:
