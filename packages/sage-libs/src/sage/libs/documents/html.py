@@ -51,7 +51,9 @@ def load_html(data: bytes, source: str) -> Loaded:
 
     declared = _CHARSET.search(data, 0, 4096)
     page, metadata = decoded(data, source, encoding=declared[1].decode() if declared else None)
-    soup = BeautifulSoup(page, "html.parser")
+    # A tag that never ends is text; the parser would look for its end anew from each "<".
+    end = page.rfind(">") + 1
+    soup = BeautifulSoup(page[:end] + page[end:].replace("<", "&lt;"), "html.parser")
     if soup.title is not None and (title := _BLANKS.sub(" ", soup.title.get_text()).strip()):
         metadata["title"] = title
     writer = _Writer()

@@ -41,6 +41,7 @@ sys.path[:] = {path!r}
 from sage.libs.documents.loader_process import main
 main({fd})
 """
+_START_TIMEOUT_S = 60.0
 _AHEAD = 4  # documents for each process that may be loaded before they are asked for
 
 
@@ -261,13 +262,17 @@ class _LoaderProcess:
             theirs.close()
         self._connection = ours
         self._deadline = 0.0
+        self._ready = False
         self.alive = True
         with contextlib.suppress(OSError):  # it has ended: the first document will say how
             send(ours, setup)
 
     def load(self, source: str) -> Document | LoadFailure:
-        self._deadline = time.monotonic() + self._setup.timeout_s
         try:
+            if not self._ready:
+                self._deadline = time.monotonic() + _START_TIMEOUT_S
+                self._ready = receive(self._receive_into) is not None
+            self._deadline = time.monotonic() + self._setup.timeout_s
             send(self._connection, Request(os.fsencode(source)))
             body = receive(self._receive_into, most_bytes=self._setup.memory_bytes)
         except TimeoutError:

@@ -111,6 +111,7 @@ def main(fd: int) -> None:
             return
         setup = msgspec.msgpack.decode(body, type=Setup)
         _limit_process(setup.memory_bytes)
+        send(connection, Reply())  # from here on the time counts
         while (body := receive(connection.recv_into)) is not None:
             request = msgspec.msgpack.decode(body, type=Request)
             _limit_processor_time(setup.timeout_s)

@@ -6,7 +6,7 @@ import io
 import logging
 from typing import Any
 
-from sage.common.errors import DataError
+from sage.common.errors import DataError, LimitError
 from sage.libs.documents.text import Loaded, normalised
 
 __all__ = ["load_pdf"]
@@ -25,7 +25,10 @@ def load_pdf(data: bytes, source: str) -> Loaded:
 
     Raises:
         DataError: if it is no PDF, is damaged, needs a password, or holds no text at all.
+        LimitError: if it unpacks to too much, or has too many pages or objects.
     """
+    from pypdf.errors import LimitReachedError
+
     if b"%PDF-" not in data[:1024]:
         raise DataError(
             f"{source!r} is not a PDF, in spite of its name",
@@ -36,6 +39,12 @@ def load_pdf(data: bytes, source: str) -> Loaded:
         pages, title = _pages(data, source)
     except (DataError, MemoryError):
         raise
+    except LimitReachedError as error:
+        raise LimitError(
+            f"{source!r} unpacks to more than is read of a PDF: {error}",
+            hint="if it is not hostile, split it, or print it to a new PDF",
+            path=source,
+        ) from error
     # A boundary: the parser of a foreign format meets malformed files with any exception at all.
     except Exception as error:
         raise DataError(

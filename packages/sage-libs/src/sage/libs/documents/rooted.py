@@ -17,7 +17,7 @@ from typing import BinaryIO
 from sage.common.errors import AccessRefusedError, DataError
 from sage.libs.files import read_problem
 
-__all__ = ["open_below"]
+__all__ = ["open_below", "open_resolved", "resolve_below"]
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # A pipe that nobody writes to would block the opening of it for ever.
@@ -50,33 +50,59 @@ def open_below(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> tu
         Traceback (most recent call last):
         sage.common.errors.AccessRefusedError: '/etc/passwd' does not stand below '...'
     """
+    top, relative = resolve_below(root, path)
+    return relative.as_posix(), open_resolved(top, relative, shown=os.fspath(path))
+
+
+def resolve_below(root: str | os.PathLike[str], path: str | os.PathLike[str]) -> tuple[Path, Path]:
+    """Follow links and dots, and return the root and the path from there, with neither in them.
+
+    Raises:
+        AccessRefusedError: if what the path leads to does not stand below the root.
+    """
     shown = os.fspath(path)
     try:
-        top = os.path.realpath(Path(root).expanduser())
-        real = os.path.realpath(Path(path).expanduser())
-        if real == top:  # a root may be a single file
-            top = os.path.dirname(top)
-        if not Path(real).is_relative_to(top):
-            raise AccessRefusedError(
-                f"{shown!r} does not stand below {os.fspath(root)!r}",
-                hint=None if real == os.path.abspath(shown) else f"it leads to {real!r}",
-                path=shown,
-                root=os.fspath(root),
-            )
-        relative = Path(real).relative_to(top)
-        return relative.as_posix(), _opened(top, relative.parts, shown)
+        top = Path(os.path.realpath(Path(root).expanduser()))
+        real = Path(os.path.realpath(Path(path).expanduser()))
     except (OSError, ValueError) as error:
+        raise read_problem(path, error) from error
+    if real == top:  # a root may be a single file
+        top = top.parent
+    if real.is_relative_to(top):
+        return top, real.relative_to(top)
+    raise AccessRefusedError(
+        f"{shown!r} does not stand below {os.fspath(root)!r}",
+        hint=None if str(real) == os.path.abspath(shown) else f"it leads to {str(real)!r}",
+        path=shown,
+        root=os.fspath(root),
+    )
+
+
+def open_resolved(top: Path, relative: Path, *, shown: str) -> BinaryIO:
+    """Open a regular file from the root down, refusing any link on the way.
+
+    Args:
+        top: The root.
+        relative: The path from there, resolved.
+        shown: How errors name the file.
+
+    Raises:
+        AccessRefusedError: if there is a link, or anything else that is no directory, on the way.
+        DataError: if it is missing, not a regular file, or may not be read.
+    """
+    try:
+        return _opened(top, relative.parts, shown)
+    except OSError as error:
         # A link where a directory was: the system says one or the other.
-        if getattr(error, "errno", None) in (errno.ELOOP, errno.ENOTDIR):
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
             raise AccessRefusedError(
                 f"{shown!r} does not lead through directories to a file, or not any more",
                 path=shown,
-                root=os.fspath(root),
             ) from error
-        raise read_problem(path, error) from error
+        raise read_problem(shown, error) from error
 
 
-def _opened(top: str, parts: tuple[str, ...], shown: str) -> BinaryIO:
+def _opened(top: Path, parts: tuple[str, ...], shown: str) -> BinaryIO:
     directory = os.open(top, _DIRECTORY)
     try:
         for part in parts[:-1]:

@@ -18,7 +18,7 @@ from sage.libs.documents.text import Loaded, normalised
 __all__ = ["load_xlsx"]
 
 # A row is as wide as its last cell, and every row may have one in column 16,384.
-_MOST_CELLS = 20_000_000
+_MOST_CELLS = 5_000_000
 
 
 def load_xlsx(data: bytes, source: str, *, text_field: str | None = None) -> Loaded:
@@ -95,7 +95,9 @@ def _write_sheet(
                 hint="save the part that you need as a file of its own, or as .csv",
                 path=source,
             )
-        cells = [_shown(value) for value in row]
+        if row.count(None) == len(row):
+            continue
+        cells = ["" if value is None else _shown(value) for value in row]
         if not any(cells):
             continue
         if not begun:
@@ -114,8 +116,6 @@ def _write_sheet(
 
 def _shown(value: object) -> str:
     """Return a cell as people see it: dates without midnight, whole numbers without a point."""
-    if value is None:
-        return ""
     if isinstance(value, datetime.datetime):
         whole = value.time() == datetime.time()
         return value.date().isoformat() if whole else value.isoformat(" ", "seconds")

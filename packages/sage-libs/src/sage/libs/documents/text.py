@@ -75,16 +75,21 @@ def load_markdown(data: bytes, source: str) -> Loaded:
 
 
 def _parsed(matter: str) -> dict[str, Any] | None:
-    """Return the front matter as a mapping, or None if it is none (a rule, not front matter)."""
+    """Return the front matter as plain data, or None if it is none (a rule, not front matter).
+
+    Aliases are not read: a few lines of them, one inside the other, stand for gigabytes.
+    """
+    import msgspec
     import yaml
 
     try:
+        if any(isinstance(event, yaml.AliasEvent) for event in yaml.parse(matter, yaml.SafeLoader)):
+            return None
         loaded = yaml.safe_load(matter)
-    except (yaml.YAMLError, ValueError, RecursionError):
+        plain = msgspec.to_builtins({} if loaded is None else loaded, str_keys=True, enc_hook=str)
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError):
         return None
-    if loaded is None:
-        return {}
-    return {str(k): v for k, v in loaded.items()} if isinstance(loaded, dict) else None
+    return plain if isinstance(plain, dict) else None
 
 
 def decoded(data: bytes, source: str, *, encoding: str | None = None) -> tuple[str, dict[str, Any]]:

@@ -30,7 +30,7 @@ def load_docx(data: bytes, source: str) -> Loaded:
     """
     check_package(data, source, "DOCX")
     try:
-        return _loaded(data)
+        return _loaded(data, source)
     except (DataError, MemoryError):
         raise
     # A boundary: the parser of a foreign format meets malformed files with any exception at all.
@@ -42,7 +42,7 @@ def load_docx(data: bytes, source: str) -> Loaded:
         ) from error
 
 
-def _loaded(data: bytes) -> Loaded:
+def _loaded(data: bytes, source: str) -> Loaded:
     from docx import Document
     from docx.table import Table
 
@@ -50,7 +50,7 @@ def _loaded(data: bytes) -> Loaded:
     written: list[str] = []
     in_list = False
     for block in document.iter_inner_content():
-        text = _table(block) if isinstance(block, Table) else _paragraph(block)
+        text = _table(block, source) if isinstance(block, Table) else _paragraph(block)
         if not text:
             continue
         item = text.startswith("- ")
@@ -74,25 +74,29 @@ def _paragraph(paragraph: Any) -> str:
     return "- " + text if style.startswith("list") else text
 
 
-def _table(table: Any) -> str:
+def _table(table: Any, source: str) -> str:
     rows = []
     for row in table.rows:
         if sum(cell.grid_span for cell in row._tr.tc_lst) > _MOST_COLUMNS:
-            raise LimitError(f"a table has more than {_MOST_COLUMNS:,} columns")
+            raise LimitError(
+                f"{source!r} has a table of more than {_MOST_COLUMNS:,} columns",
+                hint="open it in a word processor and save it again, if you trust it",
+                path=source,
+            )
         cells: list[str] = []
         before = None
         for cell in row.cells:
             # A merged cell is given once for each column that it spans.
             if cell._tc is not before:
-                cells.append(" ".join(_cell(cell).split()))
+                cells.append(" ".join(_cell(cell, source).split()))
             before = cell._tc
         if any(cells):
             rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows)
 
 
-def _cell(cell: Any) -> str:
+def _cell(cell: Any, source: str) -> str:
     from docx.table import Table
 
     blocks = cell.iter_inner_content()
-    return " ".join(_table(b) if isinstance(b, Table) else str(b.text) for b in blocks)
+    return " ".join(_table(b, source) if isinstance(b, Table) else str(b.text) for b in blocks)
