@@ -94,9 +94,7 @@ class _RootReachedError(Exception):
     """The prolog of an XML entry has come to its end, with nothing forbidden in it."""
 
 
-def _check_prolog(
-    archive: zipfile.ZipFile, entry: zipfile.ZipInfo, source: str, kind: str
-) -> None:
+def _check_prolog(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, source: str, kind: str) -> None:
     """Refuse a document type; one can only stand before the root element, whatever the encoding."""
 
     def doctype(*_: object) -> None:
