@@ -26,7 +26,10 @@ RAISING = (
     "sage.tools.repository",
 )
 # What the engine's own layers call.
-NO_VERBS = {"add_operator", "add_loop", "edge", "env", "uid", "graph", "config", "name", "start"}
+NO_VERBS = {
+    *("add_operator", "add_loop", "fresh_name", "edge", "env", "uid"),
+    *("graph", "config", "name", "start"),
+}
 
 
 def page(name: str) -> str:

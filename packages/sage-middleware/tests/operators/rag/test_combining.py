@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +15,7 @@ from sage.common.errors import ConfigError, DataError, StorageError, Unreachable
 from sage.common.records import Passage, Query, Retrieved
 from sage.kernel import LocalEnvironment
 from sage.kernel.errors import JobFailedError
+from sage.kernel.testing import CollectingSink
 from sage.libs.cache import QueryCache
 from sage.libs.collection import CollectionSink
 from sage.libs.generation.testing import FakeOpenAIServer
@@ -389,6 +390,47 @@ def test_branches_are_joined_by_question() -> None:
         "documents#2",
         "documents#3",
     }
+
+
+def test_a_question_that_is_asked_again_has_answers_of_its_own() -> None:
+    """Equal questions under way at the same time do not take each other's answers."""
+    other = words([{"text": "iron ore"}])
+    found = fused_stream(words(), words(CODE), other, questions=["iron"] * 6, top_k=9).collect()
+    assert [(len(answer), answer.partial) for answer in found] == [(4, False)] * 6
+
+
+def test_the_union_that_is_read_branch_by_branch_does_not_run() -> None:
+    """Nobody pays for a union whose branches the fusion reads itself; its sinks still do."""
+    env = LocalEnvironment()
+    questions = env.from_collection(["iron"])
+    both = questions.map(words()).union(questions.map(words(CODE)))
+    answers: list[Retrieved] = []
+    both.map(ContextFusionOperator()).for_each(answers.append)
+    assert "] union" not in str(env.explain())
+    both.for_each(answers.append)
+    assert "] union" in str(env.explain())
+    env.execute()
+    assert len(answers) == 3
+
+
+def test_an_answer_waits_no_longer_than_its_time() -> None:
+    """On a stream that goes on, what has come is given out in time, marked as partial."""
+    released = threading.Event()
+
+    def questions() -> Iterator[str]:
+        yield "iron"
+        released.wait(30)
+
+    env, sink = LocalEnvironment(), CollectingSink()
+    stream = env.from_source(questions)
+    both = stream.map(words()).union(stream.map(lambda question: None))
+    both.map(ContextFusionOperator(timeout_s=0.05)).sink(sink)
+    job = env.submit()
+    [answer] = sink.wait_for(1)
+    released.set()
+    job.wait(30)
+    assert answer.partial
+    assert len(sink.records) == 1
 
 
 def test_a_branch_that_does_not_answer_makes_the_result_partial() -> None:

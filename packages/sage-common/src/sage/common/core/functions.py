@@ -191,7 +191,8 @@ class CompositeFunction(Protocol):
 
         Args:
             stream: What ``map`` was called on.
-            options: What every verb takes and was given: ``name``, ``uid``, ``parallelism``...
+            options: ``name``, which no other operator has, and what else every verb takes and this
+                one was given: ``uid``, ``parallelism``...
         """
 
 

@@ -143,7 +143,7 @@ class PlanBuilder:
     ) -> DataStream[Any]:
         """Add an operator to the plan and return its stream; verbs are made of this."""
         number = len(self._transformations)
-        name = options.get("name") or self._fresh_name(operator.label)
+        name = options.get("name") or self.fresh_name(operator.label)
         transformation = check_executor(
             Transformation(
                 uid=options.get("uid") or f"{number}-{operator.kind}",
@@ -182,7 +182,7 @@ class PlanBuilder:
         self._open_loops.append(head_uid)
         try:
             # The name is the loop's; two operators of one name could not be told apart in metrics.
-            own = {"uid": head_uid, "name": self._fresh_name(LoopHeadOperator.kind)}
+            own = {"uid": head_uid, "name": self.fresh_name(LoopHeadOperator.kind)}
             head = self.add_operator(LoopHeadOperator(), (entry,), {**options, **own})
             built = body(head)
             if not isinstance(built, DataStream):
@@ -251,7 +251,8 @@ class PlanBuilder:
             )
         return given
 
-    def _fresh_name(self, label: str) -> str:
+    def fresh_name(self, label: str) -> str:
+        """Return a label, with a number behind it if an operator of the plan has that name."""
         taken = {t.name for t in self._transformations}
         if label not in taken:
             return label

@@ -117,7 +117,8 @@ class DataStream(BranchingVerbs[T], EndingVerbs[T]):
                 f"journalled",
                 hint="leave journal out",
             )
-        expanded: DataStream[Any] = composite.expand(self, **common)
+        named = {"name": self.env.fresh_name(spec.label), **common}
+        expanded: DataStream[Any] = composite.expand(self, **named)
         return expanded
 
     @overload

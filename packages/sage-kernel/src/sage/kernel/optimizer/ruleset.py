@@ -12,6 +12,7 @@ from sage.kernel.optimizer.chaining import chain
 from sage.kernel.optimizer.inlining import inline_expressions
 from sage.kernel.optimizer.parallelism import Surroundings, choose_parallelism
 from sage.kernel.optimizer.partitioning import choose_partitioning
+from sage.kernel.optimizer.pruning import leave_out_unread_unions
 from sage.kernel.optimizer.rule import Rule
 from sage.kernel.optimizer.validation import validate
 
@@ -21,7 +22,13 @@ __all__ = ["optimize", "rules"]
 def rules(surroundings: Surroundings, *, inline: bool = True) -> tuple[Rule, ...]:
     """Return the rules, in the order in which they are applied."""
     chosen = functools.partial(choose_parallelism, surroundings=surroundings)
-    needed: tuple[Rule, ...] = (validate, chosen, choose_partitioning, choose_batch_sizes)
+    needed: tuple[Rule, ...] = (
+        validate,
+        leave_out_unread_unions,
+        chosen,
+        choose_partitioning,
+        choose_batch_sizes,
+    )
     return (*needed, inline_expressions) if inline else needed
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from sage.common.config import Meta, configurable
-from sage.common.core.functions import MapFunction
+from sage.common.core.functions import MapFunction, ProcessFunction
+from sage.common.core.state import ValueState
 from sage.common.errors import ConfigError, DataError, Problem
 from sage.common.records import Retrieved
 from sage.middleware.operators.rag.fusing import Fusion, Quotas, Weights, fused_sources, leg_of
@@ -15,9 +17,12 @@ from sage.middleware.operators.rag.promptors import as_retrieved
 from sage.middleware.operators.rag.retrieving import TopK
 
 if TYPE_CHECKING:
-    from sage.kernel import DataStream, Gathered
+    from sage.kernel import DataStream
 
 __all__ = ["ContextFusionOperator"]
+
+# What waits so long is let go at the end of the input, when every timer fires.
+_FOR_EVER_S: Final = 1e9
 
 
 @configurable
@@ -27,8 +32,8 @@ class ContextFusionOperator(MapFunction[Any, Retrieved]):
     Behind a ``union`` it waits, for each question, until every branch of the union has answered,
     and joins the answers: ``a.union(b).union(c).map(ContextFusionOperator())``. What has not come
     after ``timeout_s`` (or at the end of the input) is missing, and the result is marked partial.
-    Answers belong together by the id of their query: where the very same question may be asked
-    again before its answers are joined, give the queries ids of their own.
+    Answers belong together by the id of their query; a question that is asked twice is answered
+    twice.
 
     Each passage says in ``metadata["found_in"]`` which sources found it, by the name of their
     collection. Called by itself it joins a list of answers.
@@ -69,17 +74,28 @@ class ContextFusionOperator(MapFunction[Any, Retrieved]):
         self.fusion = fusion
         self._weights = weights
         self._quotas = quotas
-        self._timeout_s = timeout_s
+        self.timeout_s = timeout_s if timeout_s is not None else _FOR_EVER_S
         self._expected = expected
 
     def expand(self, stream: DataStream[Any], **options: Any) -> DataStream[Retrieved]:
-        """Put the operator on a stream: gather the answers by question, then join them."""
-        expected = self._expected or _branches(stream)
-        name = options.pop("name", None) or type(self).__name__
-        spread = {key: options[key] for key in ("parallelism",) if key in options}
-        return stream.gather(
-            _question, expected, timeout_s=self._timeout_s, name=f"{name}: gather", **spread
-        ).map(_FuseGathered(self, expected), name=name, **options)
+        """Put the operator on a stream: bring the answers to a question together, and join them."""
+        name = options["name"]
+        branches = _branches(stream)
+        if len(branches) == 1 and self._expected is None:
+            message = "the stream is no union, so it is unknown how many answers a question has"
+            raise ConfigError(
+                "ContextFusionOperator",
+                [Problem("$.expected", message)],
+                hint="a.union(b).map(ContextFusionOperator()), or say expected=",
+            )
+        marks = range(len(branches)) if len(branches) > 1 else [None]
+        first, *others = [
+            branch.map(functools.partial(_branched, mark), name=f"{name}: branch {number}")
+            for number, (mark, branch) in enumerate(zip(marks, branches, strict=True))
+        ]
+        answers = first.union(*others, name=f"{name}: branches") if others else first
+        gather = _FuseAnswers(self, self._expected or len(branches))
+        return answers.key_by(_question, name=f"{name}: question").process(gather, **options)
 
     def map(self, record: Sequence[Retrieved | Mapping[str, Any]]) -> Retrieved:
         """Return one ranking for the answers to one question.
@@ -131,20 +147,76 @@ class ContextFusionOperator(MapFunction[Any, Retrieved]):
         return fused.with_step("fuse", time.perf_counter() - started, **detail)
 
 
-class _FuseGathered(MapFunction["Gathered", Retrieved]):
-    """The operator as it is called behind ``gather``."""
+class _Answer(NamedTuple):
+    """An answer on its way to the others: its branch, and until when it waits for them."""
+
+    branch: int | str
+    due_s: float
+    answer: Retrieved
+
+
+class _FuseAnswers(ProcessFunction[_Answer, Retrieved]):
+    """The operator behind ``key_by(question)``: waits for an answer of each branch.
+
+    A question that is asked again while its answers are under way has answers of its own: one of
+    each branch, in the order in which they came.
+    """
 
     def __init__(self, operator: ContextFusionOperator, expected: int) -> None:
         self._operator = operator
         self._expected = expected
+        self._waiting: Any = None
 
-    def map(self, record: Gathered) -> Retrieved:
-        answers = [as_retrieved("ContextFusionOperator", answer) for answer in record.results]
-        return self._operator.fuse(answers, self._expected)
+    def open(self, context: Any) -> None:
+        self._waiting = context.state(ValueState("answers"))
+
+    def process(self, record: _Answer, ctx: Any) -> Iterator[Retrieved]:
+        due_s = ctx.timers.now_s + self._operator.timeout_s
+        waiting = [*self._kept(), record._replace(due_s=due_s)]
+        group = _one_of_each(waiting)
+        if len(group) < self._expected:
+            ctx.timers.set_processing_timer(due_s)
+            self._keep(waiting)
+            return
+        yield self._fused(group, waiting, ctx)
+
+    def on_timer(self, timestamp_s: float, ctx: Any) -> Iterator[Retrieved]:
+        while (waiting := self._kept()) and waiting[0].due_s <= timestamp_s:
+            yield self._fused(_one_of_each(waiting), waiting, ctx)
+
+    def _fused(self, group: list[_Answer], waiting: list[_Answer], ctx: Any) -> Retrieved:
+        for answer in group:
+            ctx.timers.delete_processing_timer(answer.due_s)
+        taken = set(map(id, group))
+        self._keep([answer for answer in waiting if id(answer) not in taken])
+        return self._operator.fuse([answer.answer for answer in group], self._expected)
+
+    def _kept(self) -> list[_Answer]:
+        return [_Answer(*answer) for answer in self._waiting.get() or ()]
+
+    def _keep(self, waiting: list[_Answer]) -> None:
+        if waiting:
+            self._waiting.set([tuple(answer) for answer in waiting])
+        else:
+            self._waiting.clear()
 
 
-def _question(record: Any) -> str:
-    return as_retrieved("ContextFusionOperator", record).query.id
+def _one_of_each(waiting: Sequence[_Answer]) -> list[_Answer]:
+    """Return the oldest answer of each branch."""
+    oldest: dict[int | str, _Answer] = {}
+    for answer in waiting:
+        oldest.setdefault(answer.branch, answer)
+    return list(oldest.values())
+
+
+def _branched(branch: int | None, record: Any) -> _Answer:
+    """Return an answer with the branch it came by; by its source where there is only one."""
+    answer = as_retrieved("ContextFusionOperator", record)
+    return _Answer(_source(answer) if branch is None else branch, 0.0, answer)
+
+
+def _question(record: _Answer) -> str:
+    return record.answer.query.id
 
 
 def _named(answers: Sequence[Retrieved]) -> dict[str, Retrieved]:
@@ -163,24 +235,16 @@ def _source(answer: Retrieved) -> str:
     return told[-1] if told else "source"
 
 
-def _branches(stream: DataStream[Any]) -> int:
-    """Return how many streams a union of unions is made of."""
+def _branches(stream: DataStream[Any]) -> list[DataStream[Any]]:
+    """Return the streams that a union, also one of unions, is made of; else the stream itself."""
+    from sage.kernel import DataStream
     from sage.kernel.operators.union import UnionOperator
 
-    graph = stream.env.graph()
-
-    def leaves(uid: str) -> int:
-        node = graph[uid]
-        if not isinstance(node.operator, UnionOperator):
-            return 1
-        return sum(leaves(edge.upstream) for edge in node.inputs)
-
-    branches = leaves(stream.uid)
-    if branches == 1:
-        message = "the stream is no union, so it is unknown how many answers a question has"
-        raise ConfigError(
-            "ContextFusionOperator",
-            [Problem("$.expected", message)],
-            hint="a.union(b).map(ContextFusionOperator()), or say expected=",
-        )
-    return branches
+    node = stream.env.graph()[stream.uid]
+    if not isinstance(node.operator, UnionOperator):
+        return [stream]
+    inputs: list[DataStream[Any]] = [
+        DataStream(stream.env, edge.upstream, partitioning=edge.partitioning, tag=edge.tag)
+        for edge in node.inputs
+    ]
+    return [branch for one in inputs for branch in _branches(one)]

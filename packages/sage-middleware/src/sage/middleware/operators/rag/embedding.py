@@ -70,7 +70,7 @@ class EmbedFunction(MapFunction[Embeddable, EmbeddedChunk]):
 
     def expand(self, stream: DataStream[Any], **options: Any) -> DataStream[EmbeddedChunk]:
         """Put the operator on a stream: each record as a chunk, then the chunks in batches."""
-        name = options.pop("name", None) or type(self).__name__
+        name = options.pop("name")
         each = {key: options[key] for key in ("parallelism", "on_error") if key in options}
         return stream.map(as_chunk, name=f"{name}: chunk", **each).map_batches(
             _EmbedBatch(self),
