@@ -118,8 +118,9 @@ class ChromaStore:
             return
         self._claim()
         with self._failures("write"):
-            for start in range(0, len(ids), self._batch):
-                part = list(ids[start : start + self._batch])
+            once = list(dict.fromkeys(ids))
+            for start in range(0, len(once), self._batch):
+                part = once[start : start + self._batch]
                 if known := self._rows.get(ids=part, include=[])["ids"]:
                     self._rows.delete(ids=known)
 
