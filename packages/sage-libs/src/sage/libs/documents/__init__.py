@@ -11,7 +11,10 @@ Layout:
     text        plain text and Markdown
     html        pages
     pdf         PDF
-    word        DOCX
+    word        DOCX; sheets: XLSX; slides: PPTX; what all three are: office_package
+    tables      CSV and TSV; json_records: JSON and JSON Lines; code: source code
+    rooted      a file below a directory, and none elsewhere
+    url_loader  `load_url`, made of url_policy (where from) and url_fetch (how much)
     chunker     what a chunker promises, `open_chunker`
     chunkers    the ways to cut: `TokenChunker`, `CodeChunker` and others, made of:
     blocks      headings, code fences, paragraphs
@@ -38,6 +41,8 @@ from sage.libs.documents.discovery import find_documents, fingerprint
 from sage.libs.documents.loader_pool import LoaderPool, LoadFailure, load_documents
 from sage.libs.documents.loaders import SUPPORTED_SUFFIXES, load_document
 from sage.libs.documents.tokens import CharacterTokenizer, Tokenizer, WordTokenizer
+from sage.libs.documents.url_loader import load_url
+from sage.libs.documents.url_policy import UrlPolicy
 
 __all__ = [
     "SUPPORTED_SUFFIXES",
@@ -54,10 +59,12 @@ __all__ = [
     "SentenceChunker",
     "TokenChunker",
     "Tokenizer",
+    "UrlPolicy",
     "WordTokenizer",
     "find_documents",
     "fingerprint",
     "load_document",
     "load_documents",
+    "load_url",
     "open_chunker",
 ]

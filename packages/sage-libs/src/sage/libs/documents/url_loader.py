@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import codecs
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from sage.common.errors import DataError
 from sage.common.records import Document
 from sage.libs.documents.loaders import Kind, kind_of, kinds, load_bytes
-from sage.libs.documents.url_fetch import Fetched, fetch
 from sage.libs.documents.url_policy import UrlPolicy
+
+if TYPE_CHECKING:
+    from sage.libs.documents.url_fetch import Fetched
 
 __all__ = ["load_url"]
 
@@ -63,6 +66,8 @@ def load_url(
 which is loopback
           hint: to fetch from there all the same, allow 'localhost' by name
     """
+    from sage.libs.documents.url_fetch import fetch  # late: it brings in the TLS library
+
     fetched = fetch(url, policy)
     document = load_bytes(_in_utf8(fetched), _kind(fetched), url, text_field=text_field)
     if fetched.url == url:
