@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,17 @@ def test_the_model_is_the_collections_own_unless_another_is_asked_for(home: Path
     assert DenseRetriever(home=home).map("water boils")[0].doc_id == "water.md"
     with pytest.raises(ConfigError, match="was made with 'mock:256'"):
         DenseRetriever(model="sentence-transformers/all-MiniLM-L6-v2", home=home).open(None)
+
+
+@pytest.mark.parametrize("make", every())
+def test_threads_share_a_retriever(make: Any, home: Path) -> None:
+    """Many that ask one retriever for the first time at once get the same, and open it once."""
+    retriever = make(home=home, top_k=2)
+    with ThreadPoolExecutor(8) as threads:
+        found = list(threads.map(retriever.map, ["water boils"] * 16))
+    assert all(answer.passages == found[0].passages for answer in found)
+    assert found[0][0].doc_id == "water.md"
+    retriever.close()
 
 
 @pytest.mark.parametrize("retriever", [ChromaRetriever, FaissRetriever])

@@ -8,10 +8,11 @@ into "nothing found".
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from sage.common.errors import ConfigError, DataError, Problem
 from sage.common.records import Passage
@@ -25,6 +26,10 @@ if TYPE_CHECKING:
 __all__ = ["PassageIndex", "PassageSource", "Where"]
 
 Where = Mapping[str, Any] | None
+
+# Threads that share a retriever open its index once. One lock for all: opening takes milliseconds,
+# and a lock of its own could not be copied along with a source.
+_OPENING: Final = threading.Lock()
 
 
 class PassageIndex(Protocol):
@@ -42,6 +47,10 @@ class PassageIndex(Protocol):
     @property
     def embedder(self) -> Embedder:
         """The embedder that its vectors were made by."""
+
+    @property
+    def index_kind(self) -> str:
+        """Which index `dense` searches, such as ``flat`` or ``hnsw``; "" if it does not say."""
 
     def close(self) -> None:
         """Let go of files."""
@@ -118,17 +127,23 @@ class PassageSource:
         Raises:
             DataError: if there is no such collection, or it has another kind of store.
         """
-        if self._index is None:
-            self._index = self._opened()
-            # A retriever that is used by itself is mostly not closed: then its files go with it.
-            weakref.finalize(self, self._index.close).atexit = False
-        return self._index
+        index = self._index
+        if index is None:
+            with _OPENING:
+                index = self._index
+                if index is None:
+                    index = self._index = self._opened()
+                    # A retriever that is used by itself is mostly not closed: then its files go
+                    # with it.
+                    weakref.finalize(self, index.close).atexit = False
+        return index
 
     def close(self) -> None:
         """Close what was opened; the next use opens it again."""
-        if self._index is not None:
-            self._index.close()
-            self._index = None
+        with _OPENING:
+            index, self._index = self._index, None
+        if index is not None:
+            index.close()
 
     def _opened(self) -> PassageIndex:
         if self.documents is not None:
@@ -178,6 +193,10 @@ class _StoreIndex:
     def reads(self, text: str) -> float:
         return readable_share(self.embedder, text)
 
+    @property
+    def index_kind(self) -> str:
+        return str(getattr(self._store, "index_kind", ""))
+
     def close(self) -> None:
         pass
 
@@ -202,6 +221,10 @@ class _CollectionIndex:
 
     def reads(self, text: str) -> float:
         return readable_share(self.embedder, text)
+
+    @property
+    def index_kind(self) -> str:
+        return self._collection.index_kind
 
     def close(self) -> None:
         self._collection.close()
