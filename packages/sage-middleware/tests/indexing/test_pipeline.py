@@ -160,8 +160,8 @@ def test_an_error_of_the_run_leaves_the_old_index(index, docs, tmp_path):
 
 def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(index, docs, tmp_path):
     """A run that is stopped commits whole documents; nothing is lost and nothing is half."""
-    for number in range(297):
-        (docs / f"n{number:03}.txt").write_text(f"Number {number}.\n", encoding="utf-8")
+    for number in range(997):
+        (docs / f"n{number}.txt").write_text(f"Number {number}.\n", encoding="utf-8")
     pressed = []
 
     def press_once(event: IndexProgress) -> None:
@@ -173,10 +173,10 @@ def test_ctrl_c_keeps_what_is_done_and_the_next_run_goes_on(index, docs, tmp_pat
         index(progress=press_once)
     done = len(stored(tmp_path / "home"))
     assert stopped.value.indexed == done > 0
-    assert stopped.value.pending == 300 - done > 0
+    assert stopped.value.pending == 1000 - done > 0
     report = index()
-    assert len(report.added) == 300 - done
-    assert len(stored(tmp_path / "home")) == 300
+    assert len(report.added) == 1000 - done
+    assert len(stored(tmp_path / "home")) == 1000
 
 
 def test_what_a_failed_run_embedded_is_not_embedded_again(index, docs):

@@ -39,7 +39,9 @@ __all__ = ["build_index"]
 
 # Enough for the embedder to sort by length and fill its token budget; more only makes progress
 # coarse and Ctrl-C slow.
-_PIECES_PER_BATCH = 128
+_PIECES_PER_BATCH = 256
+# What waits in front of the embedder is what Ctrl-C has to finish: one more batch keeps it busy.
+_CHANNELS = {"batch_size": 128, "channel_batches": 2}
 
 
 def build_index(
@@ -161,7 +163,7 @@ def _stream(
             lambda: open_chunker(name, chunk_tokens=chunk_tokens, tokenizer=_tokenizer(model))
         ),
     )
-    env = LocalEnvironment("index")
+    env = LocalEnvironment("index", config=_CHANNELS)
     documents: DataStream[Loaded | FailedDocument] = env.from_source(
         LoadedDocuments,
         changes.files,
