@@ -121,6 +121,15 @@ def test_truncates_at_max_tokens() -> None:
     assert float(same @ other) < 0.999
 
 
+def test_a_huge_text_has_the_vector_of_its_beginning(embedder: OnnxEmbedder) -> None:
+    """A text of megabytes is read as far as max_tokens goes, over any number of blanks."""
+    words = " ".join(f"number{n}" for n in range(200_000))
+    huge, begun, late, cat = embedder.embed([words, words[:9000], " " * 200_000 + "cat", "cat"])
+    np.testing.assert_allclose(huge, begun, atol=1e-5)
+    np.testing.assert_allclose(late, cat, atol=1e-5)
+    assert len(embedder._beginning(words)) < 50_000
+
+
 def test_refuses_what_is_no_list_of_texts(embedder: OnnxEmbedder) -> None:
     """A single string and a number among the texts are named, not embedded letter by letter."""
     with pytest.raises(DataError, match="list of texts"):

@@ -42,6 +42,10 @@ Output: TypeAlias = Literal["embedding", "tokens"]
 
 # How many texts are tokenised at a time: bounds the memory of a long list.
 _WINDOW: Final = 2048
+# Of a longer text, in characters, only a beginning is tokenised: 1 MB would take 60 MB.
+_LONG_TEXT: Final = 1 << 15
+# As many tokens can end otherwise where a text is cut within a word.
+_UNSURE_TOKENS: Final = 128
 # Less than this is not worth another core.
 _LEAST_BATCH_TOKENS: Final = 64
 
@@ -148,7 +152,8 @@ class BertEmbedder(ABC):
                 yield from zip(work, pool.map(run, work), strict=True)
 
     def _batches(self, texts: Sequence[str], start: int) -> list[_Batch]:
-        encodings = load_tokenizer(self.model).encode_batch_fast(texts)
+        begun = [self._beginning(text) for text in texts]
+        encodings = load_tokenizer(self.model).encode_batch_fast(begun)
         ids = [self._truncated(encoding.ids) for encoding in encodings]
         lengths = [len(own) for own in ids]
         share = max(_LEAST_BATCH_TOKENS, -(-sum(lengths) // cores()))
@@ -156,6 +161,19 @@ class BertEmbedder(ABC):
             _Batch([start + row for row in rows], [ids[row] for row in rows])
             for rows in batches(lengths, min(self.batch_tokens, share))
         ]
+
+    def _beginning(self, text: str) -> str:
+        """Return what has the same first ``max_tokens`` tokens as the text, and is not much more.
+
+        Tokens depend on their word alone, so that what follows the beginning changes none of them.
+        """
+        size = _LONG_TEXT
+        while size < len(text):
+            found = load_tokenizer(self.model).encode(text[:size])
+            if len(found) > self.max_tokens + _UNSURE_TOKENS:
+                return text[:size]
+            size *= 4
+        return text
 
     def _truncated(self, ids: list[int]) -> list[int]:
         if len(ids) <= self.max_tokens:
