@@ -138,6 +138,8 @@ def test_says_what_a_device_lacks() -> None:
     """A device that torch cannot use is an error at construction that names what is missing."""
     with pytest.raises(ConfigError, match="'tpu!'"):
         GpuEmbedder(device="tpu!")
+    with pytest.raises(ConfigError, match="'mps': only CUDA"):
+        GpuEmbedder(device="mps")
     with pytest.raises(ConfigError, match=r"(?s)'cuda:99'.*(without CUDA|no GPU|numbered).*onnx"):
         GpuEmbedder(device="cuda:99")
 

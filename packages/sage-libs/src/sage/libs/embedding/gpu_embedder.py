@@ -88,7 +88,7 @@ class GpuEmbedder:
         device: str = "cuda",
         precision: Literal["auto", "float16", "float32"] = "auto",
         max_tokens: Annotated[int, Meta(ge=3, le=512)] = 256,
-        batch_tokens: Annotated[int, Meta(ge=1)] = 32_768,
+        batch_tokens: Annotated[int, Meta(ge=1, le=262_144)] = 32_768,
         tokenizer_processes: Annotated[int, Meta(ge=0)] | None = None,
     ) -> None:
         self._path = resolve(model)
@@ -261,8 +261,10 @@ def _checked(device: str) -> bool:
         parsed = torch.device(device)
     except RuntimeError as error:
         raise _unusable(device, str(error).partition("\n")[0]) from error
-    if parsed.type != "cuda":
+    if parsed.type == "cpu":
         return False
+    if parsed.type != "cuda":
+        raise _unusable(device, "only CUDA devices and the processor are known here")
     if torch.version.cuda is None and torch.version.hip is None:
         raise _unusable(device, f"torch {torch.__version__} is built without CUDA")
     found = torch.cuda.device_count()
