@@ -1,4 +1,4 @@
-"""L1: documents of five kinds loaded, one after the other, in threads, and in processes.
+"""I4: documents of five kinds loaded, one after the other, in threads, and in processes.
 
 A fifth each is Markdown, HTML, PDF, DOCX and XLSX, of some 2,000 words. The texts that come out
 have to be the same. Threads are what the seed's ``ParallelDocumentProcessor`` has; parsers written
@@ -185,7 +185,7 @@ def _pdf(paragraphs: Sequence[str]) -> bytes:
 _HERE = "sage.benchmark.workloads.loading"
 
 ROW = Row(
-    key="L1",
+    key="I4",
     title="documents of five kinds, of 2,000 words each, loaded",
     limit="load_document in a loop",
     measure=f"{_HERE}:measure",
