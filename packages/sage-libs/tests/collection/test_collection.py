@@ -329,6 +329,6 @@ def test_unchanged_files_are_linked(home: Path) -> None:
     with Collection.update("c", home=home) as writer:
         writer.add(Document("", source="empty.md"), "1", [], np.empty((0, 32)))
         writer.commit()
-    vectors = list((home / "collections" / "c").glob("gen-*/vectors/*.npy"))
+    vectors = list((home / "collections" / "c").glob("gen-*/vectors/*.f32"))
     assert len(vectors) == 2
     assert os.path.samefile(*vectors)

@@ -49,7 +49,8 @@ def _stages(step: Step) -> Iterator[Stage]:
     detail = step.detail
     legs = detail.get("legs", ())
     for leg in legs:
-        yield Stage(str(leg["leg"]), leg["elapsed_s"], leg.get("candidates", ()))
+        note = f"{detail['index']} index" if leg["leg"] == "dense" and detail.get("index") else ""
+        yield Stage(str(leg["leg"]), leg["elapsed_s"], leg.get("candidates", ()), note)
     if "candidates" not in detail:
         return
     if step.name == "rerank":

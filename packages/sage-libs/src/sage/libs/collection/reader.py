@@ -44,6 +44,7 @@ class CollectionStats:
         model: The model of its vectors.
         dim: Length of the vectors.
         store: Kind of its vector store.
+        index: Kind of the index in it: ``flat``, ``ivf`` or ``hnsw``; "" while it is empty.
         generation: The generation that is read, such as ``gen-0007``.
         updated_s: When that was made, in seconds since the epoch.
         size_bytes: What it takes on the disk.
@@ -56,6 +57,7 @@ class CollectionStats:
     model: str
     dim: int
     store: str
+    index: str
     generation: str
     updated_s: float
     size_bytes: int
@@ -166,6 +168,15 @@ class Collection:
             home=home,
         )
 
+    @property
+    def index_kind(self) -> str:
+        """The index that `dense` searches: ``flat``, ``ivf`` or ``hnsw``; "" if there is none."""
+        if not self._meta.chunks:
+            return ""
+        from sage.libs.vectors.store import saved_index_kind
+
+        return saved_index_kind(self._meta.store, self._generation / "vectors") or ""
+
     @staticmethod
     def names(home: str | os.PathLike[str] | None = None) -> list[str]:
         """Return the names of all collections, sorted."""
@@ -181,6 +192,7 @@ class Collection:
             model=self.model,
             dim=self.dim,
             store=self._meta.store,
+            index=self.index_kind,
             generation=self._generation.name,
             updated_s=self._meta.updated_s,
             size_bytes=sum(path.stat().st_size for path in files),

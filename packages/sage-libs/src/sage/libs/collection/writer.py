@@ -35,6 +35,7 @@ from sage.libs.vectors.store import (
     open_store,
     require_library,
 )
+from sage.libs.vectors.store_lock import LOCK_FILE
 
 __all__ = ["CollectionWriter", "updating"]
 
@@ -358,6 +359,8 @@ def _copy(base: Path, staged: Path, store: str) -> None:
         target = staged / path.relative_to(base)
         if path.is_dir():
             target.mkdir(parents=True, exist_ok=True)
+            continue
+        if path.name == LOCK_FILE:  # each store has its own
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         if store in ("faiss", "numpy"):  # their files are replaced, never written into

@@ -95,6 +95,11 @@ class ChromaStore:
             self._rows: Any = self._collection(collection)
             self._batch: int = self._client.get_max_batch_size()
 
+    @property
+    def index_kind(self) -> str:
+        """``"hnsw"``: Chroma has no other."""
+        return "hnsw"
+
     def upsert(
         self,
         ids: Sequence[str],

@@ -60,6 +60,11 @@ class NumpyStore:
         """The model that makes the vectors, if somebody said."""
         return self._files.model
 
+    @property
+    def index_kind(self) -> str:
+        """``"flat"``: all rows are compared."""
+        return "flat"
+
     def upsert(
         self,
         ids: Sequence[str],

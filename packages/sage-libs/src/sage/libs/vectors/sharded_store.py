@@ -95,6 +95,12 @@ class ShardedStore:
             raise
         self._threads = ThreadPoolExecutor(shards, thread_name_prefix="shard")
 
+    @property
+    def index_kind(self) -> str:
+        """The kinds of index of the shards, such as ``"ivf"`` or ``"hnsw, ivf"``."""
+        kinds = {getattr(shard, "index_kind", "unknown") for shard in self._shards}
+        return ", ".join(sorted(kinds))
+
     def upsert(
         self,
         ids: Sequence[str],

@@ -22,7 +22,7 @@ import msgspec
 from sage.common.errors import StorageError
 from sage.common.ids import fresh_id
 
-__all__ = ["current_token", "read_snapshot", "write_snapshot"]
+__all__ = ["current_token", "read_snapshot", "saved_facts", "write_snapshot"]
 
 FORMAT: Final = 2
 _POINTER: Final = "store.json"
@@ -107,6 +107,15 @@ def read_snapshot(
 
 def _part(directory: Path, token: str, name: str) -> Path:
     return directory / f"{token}.{name}"
+
+
+def saved_facts(directory: Path) -> Mapping[str, Any]:
+    """Return what the last save remembered; nothing if nothing was saved.
+
+    Raises:
+        StorageError: if the pointer is damaged.
+    """
+    return _pointer(directory) or {}
 
 
 def _pointer(directory: Path) -> dict[str, Any] | None:

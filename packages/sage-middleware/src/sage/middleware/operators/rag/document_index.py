@@ -63,6 +63,11 @@ class DocumentIndex:
         """Return how much of ``text`` the embedder can read, 0 to 1."""
         return readable_share(self.embedder, text)
 
+    @property
+    def index_kind(self) -> str:
+        """``flat``: all passages are compared."""
+        return "flat"
+
     def close(self) -> None:
         """Nothing to let go of but memory."""
 

@@ -53,8 +53,12 @@ class IndexRetriever(RetrieveFunction):
 
     def _dense(self, query: Query, top_k: int) -> Found:
         started = time.perf_counter()
-        passages = self._source.open().dense(query.text, top_k, query.filter)
-        return Found(passages, {"dense_s": time.perf_counter() - started})
+        index = self._source.open()
+        passages = index.dense(query.text, top_k, query.filter)
+        detail: dict[str, Any] = {"dense_s": time.perf_counter() - started}
+        if query.explain:
+            detail["index"] = index.index_kind
+        return Found(passages, detail)
 
     def _lexical(self, query: Query, top_k: int) -> Found:
         started = time.perf_counter()
