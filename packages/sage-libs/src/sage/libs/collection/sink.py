@@ -108,7 +108,7 @@ class CollectionSink(SinkFunction[EmbeddedChunk | Mapping[str, Any]]):
         store: str | None = None,
         model: str | None = None,
         home: str | os.PathLike[str] | None = None,
-        lock_timeout_s: Annotated[float, Meta(ge=0)] = 60.0,
+        lock_timeout_s: Annotated[float, Meta(ge=0)] = 600.0,
     ) -> None:
         self.collection = collection
         self.store = store
@@ -242,7 +242,7 @@ class CollectionSink(SinkFunction[EmbeddedChunk | Mapping[str, Any]]):
     @contextlib.contextmanager
     def _update(self, model: str) -> Iterator[CollectionWriter]:
         """Update the collection, when whoever else does so has finished."""
-        deadline = time.monotonic() + self.lock_timeout_s
+        deadline, told = time.monotonic() + self.lock_timeout_s, False
         with contextlib.ExitStack() as held:
             while True:
                 update = Collection.update(
@@ -254,6 +254,9 @@ class CollectionSink(SinkFunction[EmbeddedChunk | Mapping[str, Any]]):
                 except StorageError as error:
                     if "pid" not in error.fields or time.monotonic() >= deadline:
                         raise
+                    if not told:
+                        self.logger.info("waits: %s", error.message)
+                        told = True
                 time.sleep(_LOOK_AGAIN_S)
             yield writer
 

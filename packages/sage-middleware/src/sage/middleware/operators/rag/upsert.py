@@ -39,7 +39,7 @@ class ChromaUpsertOperator(CollectionSink):
         *,
         model: str | None = None,
         home: str | os.PathLike[str] | None = None,
-        lock_timeout_s: Annotated[float, Meta(ge=0)] = 60.0,
+        lock_timeout_s: Annotated[float, Meta(ge=0)] = 600.0,
     ) -> None:
         super().__init__(
             collection, store="chroma", model=model, home=home, lock_timeout_s=lock_timeout_s
