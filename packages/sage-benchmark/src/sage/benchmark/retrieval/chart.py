@@ -50,14 +50,18 @@ def _draw(result: CollectionResult, axis: Any) -> None:
     axis.invert_yaxis()
     published = PUBLISHED.get(result.name, {})
     for line, (name, value) in enumerate(published.items()):
-        axis.axvline(value, color=COLOURS[Role.PEER], lw=1.2, ls=(0, (3, 1 + line)))
-        axis.text(value, -0.62 - 0.34 * line, f" {name} {value:.3f}", fontsize=6.5)
+        dashes = (0, (3, 1 + line))
+        axis.axvline(
+            value, color=COLOURS[Role.PEER], lw=1.2, ls=dashes, label=f"{name} {value:.3f}"
+        )
+    if published:
+        above = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": len(published)}
+        axis.legend(fontsize=6.5, frameon=False, **above)
     for place, interval in zip(places, found, strict=True):
         axis.text(interval.high, place, f"  {interval.mean:.3f}", va="center", fontsize=8)
     low = min([*(interval.low for interval in found), *published.values()])
     axis.set_xlim(max(0.0, low - 0.1), min(1.0, max(i.high for i in found)) + 0.05)
     axis.set_xlabel("nDCG@10 with its 95 % interval", fontsize=8)
     axis.tick_params(axis="x", labelsize=8)
-    pad = 6 + 12 * len(published)
-    axis.set_title(result.name, fontsize=9, loc="left", pad=pad)
+    axis.set_title(result.name, fontsize=9, loc="left")
     axis.spines[["top", "right"]].set_visible(False)

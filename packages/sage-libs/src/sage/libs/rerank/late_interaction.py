@@ -2,8 +2,8 @@
 
 Khattab and Zaharia, "ColBERT: Efficient and Effective Passage Search via Contextualized Late
 Interaction over BERT" (SIGIR 2020). ColBERT trains a model for it; the token vectors of an ordinary
-sentence embedder, of which only the mean was trained, serve well enough to gain over their mean,
-and need nothing that is not there already.
+sentence embedder, of which only the mean was trained, rank better than that mean (SciFact, the 50
+best of the hybrid: nDCG@10 .711 against .645) and need nothing that is not there already.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class LateInteractionReranker:
     gets 0. Passages longer than the embedder's ``max_tokens`` are read up to there.
 
     A passage that is new costs an embedding (50 of 200 tokens: about a second on two cores), one
-    that was scored lately costs a tenth of a millisecond: their token vectors are kept, a byte for
+    that was scored lately costs a fifth of a millisecond: their token vectors are kept, a byte for
     each coordinate. Copies share what is kept, pickles start anew.
 
     Args:

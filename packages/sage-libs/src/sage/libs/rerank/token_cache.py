@@ -1,8 +1,8 @@
 """Token vectors of passages that were seen before, in a bounded amount of memory.
 
 A passage of 200 tokens of 384 dimensions takes 300 kB as float32. A byte for each coordinate is
-enough: the mean over query tokens averages the rounding out (nDCG@10 on SciFact does not change in
-the third digit), and as many passages take a quarter of the memory.
+enough: the mean over query tokens averages the rounding out (on SciFact it costs .001 of nDCG@10,
+far below the luck of the questions), and four times as many passages fit.
 """
 
 from __future__ import annotations
