@@ -2,11 +2,11 @@
 
 Each batch is computed on one core, and as many batches at once as there are cores: no core waits
 for another inside a batch, nothing spins, and whoever else runs on the machine takes a core's
-share instead of stopping both. Measured with MiniLM on two AVX2 cores, tokens per second at 60
-tokens a text (480 tokens at once, the libraries' own threads against ours):
+share instead of stopping both. Measured with MiniLM on two AVX2 cores, texts of 60 tokens, in
+tokens a second:
 
-- one batch over both cores 7,000, of 2,048 tokens 6,400; one on each core 7,400;
-- on a busy machine 2,100 (the libraries' threads spin while they wait) and 3,500.
+- a batch of 480 over both cores, by the library's threads: 7,000; one of 240 on each core: 7,400;
+- the same on a busy machine: 2,100, since the library's threads spin while they wait, and 3,500.
 
 The price is that one text alone uses one core: 60 tokens take 17 ms instead of 10.
 
@@ -27,7 +27,7 @@ from sage.libs.embedding.processor import cores
 from sage.libs.embedding.scripts import known_scripts, share_in
 from sage.libs.embedding.texts import checked_texts
 from sage.libs.embedding.token_batches import batches
-from sage.libs.embedding.tokenizer import load_tokenizer
+from sage.libs.embedding.tokenizer import beginning, load_tokenizer
 from sage.libs.embedding.weights import resolve, split_precision
 
 if TYPE_CHECKING:
@@ -42,10 +42,6 @@ Output: TypeAlias = Literal["embedding", "tokens"]
 
 # How many texts are tokenised at a time: bounds the memory of a long list.
 _WINDOW: Final = 2048
-# Of a longer text, in characters, only a beginning is tokenised: 1 MB would take 60 MB.
-_LONG_TEXT: Final = 1 << 15
-# As many tokens can end otherwise where a text is cut within a word.
-_UNSURE_TOKENS: Final = 128
 # Less than this is not worth another core.
 _LEAST_BATCH_TOKENS: Final = 64
 
@@ -152,7 +148,7 @@ class BertEmbedder(ABC):
                 yield from zip(work, pool.map(run, work), strict=True)
 
     def _batches(self, texts: Sequence[str], start: int) -> list[_Batch]:
-        begun = [self._beginning(text) for text in texts]
+        begun = [beginning(self.model, text, self.max_tokens) for text in texts]
         encodings = load_tokenizer(self.model).encode_batch_fast(begun)
         ids = [self._truncated(encoding.ids) for encoding in encodings]
         lengths = [len(own) for own in ids]
@@ -161,19 +157,6 @@ class BertEmbedder(ABC):
             _Batch([start + row for row in rows], [ids[row] for row in rows])
             for rows in batches(lengths, min(self.batch_tokens, share))
         ]
-
-    def _beginning(self, text: str) -> str:
-        """Return what has the same first ``max_tokens`` tokens as the text, and is not much more.
-
-        Tokens depend on their word alone, so that what follows the beginning changes none of them.
-        """
-        size = _LONG_TEXT
-        while size < len(text):
-            found = load_tokenizer(self.model).encode(text[:size])
-            if len(found) > self.max_tokens + _UNSURE_TOKENS:
-                return text[:size]
-            size *= 4
-        return text
 
     def _truncated(self, ids: list[int]) -> list[int]:
         if len(ids) <= self.max_tokens:
