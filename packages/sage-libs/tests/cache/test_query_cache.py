@@ -359,6 +359,7 @@ def test_a_copy_is_the_same_cache_and_a_pickle_is_one_like_it(redis_url: str) ->
     cache = QueryCache(ttl_s=9)
     cache.get("key", lambda: 1)
     assert copy.deepcopy([cache])[0].get("key", never) == 1
+    assert copy.copy(cache) is cache
     assert pickle.loads(pickle.dumps(cache)).get("key", lambda: 2) == 2
     with QueryCache(url=redis_url) as shared:
         shared.get("key", lambda: 1)

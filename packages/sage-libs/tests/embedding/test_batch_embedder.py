@@ -225,6 +225,30 @@ def test_stopping_embeds_what_is_queued() -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize("batch_size", [1, 2, 9])
+@pytest.mark.parametrize("turns", [0, 1, 2, 5])
+def test_a_processor_that_is_cancelled_leaves_nobody_waiting(batch_size: int, turns: int) -> None:
+    """Wherever a text is then, who waits for it is cancelled; the next text is embedded at once."""
+    model = Model()
+
+    async def run() -> None:
+        embedder = BatchEmbedder(model, batch_size=batch_size, linger_ms=WAIT_S * 1000)
+        await embedder.start_background_processor()
+        model.hold()
+        tasks = [asyncio.create_task(embedder.embed_text(text)) for text in ("a", "b", "c")]
+        for _ in range(turns):  # not started, filling a batch, computing one
+            await asyncio.sleep(0)
+        assert embedder._processor is not None
+        embedder._processor.cancel()
+        async with asyncio.timeout(WAIT_S):
+            results = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(result) for result in results} == {asyncio.CancelledError}
+        model.released.set()
+        assert (await embedder.embed_text("d")).shape == (16,)
+
+    asyncio.run(run())
+
+
 def test_the_loop_goes_on_while_the_model_computes() -> None:
     """The model runs on one thread that is not the loop's."""
     model = Model()

@@ -61,7 +61,7 @@ class QueryCache:
     place. What was being computed while something was invalidated is given to those who asked
     before, and not kept.
 
-    A deep copy is the same cache; a pickle is one like it in the other process.
+    A copy is the same cache; a pickle is one like it in the other process.
 
     Args:
         max_entries: How many answers are kept in this process; the least recently used makes room.
@@ -116,6 +116,9 @@ class QueryCache:
         self._flights = Flights()
         self._lock = threading.Lock()
         self._hits = self._misses = self._deduplicated = 0
+
+    def __copy__(self) -> Self:
+        return self
 
     def __deepcopy__(self, memo: object) -> Self:
         # An operator is copied once for each subtask; they are to share the answers.

@@ -11,7 +11,6 @@ its first text has waited for ``linger_ms``. While one batch is computed the nex
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -124,8 +123,9 @@ class BatchEmbedder:
         """
         self._check_loop()
         if self._processor is None:
-            self._queue = asyncio.Queue()
-            self._processor = asyncio.create_task(self._process(self._queue))
+            queue = self._queue = asyncio.Queue()
+            self._processor = asyncio.create_task(self._process(queue))
+            self._processor.add_done_callback(lambda processor: self._ended(processor, queue))
 
     async def stop_background_processor(self) -> None:
         """Embed what is queued, then stop; ``embed_text`` embeds at once again."""
@@ -193,14 +193,15 @@ class BatchEmbedder:
             task.add_done_callback(self._running.discard)
 
     async def _process(self, queue: asyncio.Queue[str | None]) -> None:
-        try:
-            while batch := await self._next_batch(queue):
-                await self._embed(batch)
-        finally:
-            if self._processor is asyncio.current_task():  # cancelled, not stopped
-                self._processor = None
-            while not queue.empty():
-                self._cancel([queue.get_nowait() or ""])
+        while batch := await self._next_batch(queue):
+            await self._embed(batch)
+
+    def _ended(self, processor: asyncio.Task[None], queue: asyncio.Queue[str | None]) -> None:
+        """After a stop there is nothing left; if it was cancelled, so is who still waits for it."""
+        if self._processor is processor:
+            self._processor = None
+        left = [queue.get_nowait() for _ in range(queue.qsize())]
+        self._cancel([text for text in left if text is not None])
 
     async def _next_batch(self, queue: asyncio.Queue[str | None]) -> list[str]:
         """Return the texts to embed next, as many as there are or come within the linger time.
@@ -209,14 +210,19 @@ class BatchEmbedder:
         """
         batch: list[str] = []
         text = await queue.get()
-        with contextlib.suppress(TimeoutError):
+        try:
             async with asyncio.timeout(self._linger_s):
                 while text is not None:
                     batch.append(text)
                     if len(batch) == self._batch_size:
                         return batch
                     text = await queue.get()
-        if text is None and batch:
+        except TimeoutError:
+            return batch
+        except BaseException:
+            self._cancel(batch)
+            raise
+        if batch:
             queue.put_nowait(None)
         return batch
 
