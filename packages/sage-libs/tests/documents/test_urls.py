@@ -176,7 +176,7 @@ def test_a_server_that_drips_does_not_get_around_the_deadline(site: Site, where:
             handler.wfile.write(b"HTTP/1.0 200 OK\r\nX-Long: ")
         if where == "in the body":
             handler.wfile.write(b"HTTP/1.0 200 OK\r\n\r\n")
-        while not site.over.wait(0.02):
+        while not site.over.wait(0.002):
             if where != "before the answer":
                 handler.wfile.write(b"x")
 
