@@ -7,16 +7,31 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sage.common.errors import ConfigError, MissingExtraError, StorageError, UnknownNameError
-from sage.libs.vectors import FaissStore, NumpyStore, default_store_kind, open_store
+from sage.common.errors import (
+    ConfigError,
+    DataError,
+    MissingExtraError,
+    StorageError,
+    UnknownNameError,
+)
+from sage.libs.vectors import (
+    FaissStore,
+    Hit,
+    NumpyStore,
+    ShardedStore,
+    default_store_kind,
+    open_store,
+)
 from sage.libs.vectors.filters import matches, parse_filter
 from sage.libs.vectors.numpy_store import top_rows
+from sage.libs.vectors.store import saved_index_kind
 
 
 def clustered(rows: int, dim: int = 32) -> np.ndarray:
@@ -116,6 +131,78 @@ def test_another_model_is_refused(tmp_path: Path, kind: str) -> None:
         again = open_store(kind, tmp_path, dim=4, model=model)
         assert (again.count(), again.model) == (1, "small")  # type: ignore[attr-defined]
         again.close()
+
+
+@pytest.mark.parametrize(
+    ("kind", "rows", "index"),
+    [("numpy", 5, "flat"), ("faiss", 5, "flat"), ("faiss", 1_200, "ivf"), ("sharded", 20, "flat")],
+)
+def test_a_saved_store_says_its_index(tmp_path: Path, kind: str, rows: int, index: str) -> None:
+    """Which index a store has is known without opening it, and is what the open store says."""
+    store = open_store(kind, tmp_path, dim=32)
+    store.upsert([str(n) for n in range(rows)], clustered(rows))
+    store.close()
+    assert saved_index_kind(kind, tmp_path) == index == store.index_kind  # type: ignore[attr-defined]
+    assert saved_index_kind("faiss", tmp_path / "nothing") is None
+
+
+def test_the_number_of_shards_stays(tmp_path: Path) -> None:
+    """A sharded store opened with another number or kind of shards is refused, unless it is new."""
+    store = ShardedStore(dim=4, path=tmp_path, shards=3)
+    store.upsert([str(n) for n in range(50)], np.random.default_rng(0).normal(size=(50, 4)))
+    store.close()
+    with pytest.raises(StorageError, match="with shards 3, not 4"):
+        ShardedStore(dim=4, path=tmp_path, shards=4)
+    with pytest.raises(StorageError, match="with store 'faiss', not 'numpy'"):
+        ShardedStore(dim=4, path=tmp_path, shards=3, store="numpy")
+    with pytest.raises(ConfigError, match="cannot be sharded"):
+        ShardedStore(dim=4, store="sharded")
+    sizes = [FaissStore(dim=4, path=shard).count() for shard in sorted(tmp_path.glob("shard-*"))]
+    assert sum(sizes) == 50
+    assert min(sizes) > 5
+
+
+def test_one_failing_shard_is_an_error() -> None:
+    """A search in which one shard fails is an error, and never the hits of the others."""
+    store = ShardedStore(dim=4, shards=2, store="numpy")
+    store.upsert([str(n) for n in range(20)], np.random.default_rng(0).normal(size=(20, 4)))
+
+    class Failing(NumpyStore):
+        """A shard whose files are gone."""
+
+        def search(self, *args: object) -> list[list[Hit]]:
+            raise StorageError("gone")
+
+    for number in (0, 1):
+        whole = store._shards[number]
+        store._shards[number] = Failing(dim=4)
+        with pytest.raises(StorageError, match="gone"):
+            store.search(np.ones(4), 3)
+        store._shards[number] = whole
+    assert len(store.search(np.ones(4), 30)[0]) == 20
+    store.close()
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        {"ids": [""]},
+        {"ids": [7]},
+        {"ids": ["\ud800"]},
+        {"texts": ["\ud800"]},
+        {"metadatas": [{"n": 2**63}]},
+        {"metadatas": [{"x": float("nan")}]},
+        {"metadatas": [{"$gt": 1}]},
+        {"metadatas": [{"": 1}]},
+    ],
+    ids=repr,
+)
+def test_what_cannot_be_saved_is_refused_at_once(tmp_path: Path, bad: dict[str, Any]) -> None:
+    """What one of the stores could not write down or give back is refused by all, when it comes."""
+    store = NumpyStore(dim=2, path=tmp_path)
+    with pytest.raises(DataError):
+        store.upsert(**{"ids": ["a"], "vectors": [[1, 0]], **bad})
+    assert store.count() == 0
 
 
 def test_the_same_row_again_costs_nothing(tmp_path: Path) -> None:
