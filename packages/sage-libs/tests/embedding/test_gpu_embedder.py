@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -38,6 +38,20 @@ def has_cuda() -> bool:
 
 
 needs_cuda = pytest.mark.skipif(not has_cuda(), reason="needs a CUDA device and a torch for it")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Inputs are small: torch's threads would mostly wait for each other, and busily."""
+    if not HAS_TORCH:
+        yield
+        return
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +119,16 @@ def test_truncates_at_max_tokens() -> None:
     same, longer, other = short.embed([kept, kept + " seven", "one two three four five SEVEN"])
     np.testing.assert_allclose(same, longer, atol=1e-5)
     assert float(same @ other) < 0.999
+
+
+@needs_torch
+def test_a_huge_text_has_the_vector_of_its_beginning(embedder: GpuEmbedder) -> None:
+    """Ten million characters are not tokenized to read the first 256 tokens of them."""
+    words = "river stone " * 1_000_000
+    huge, begun = embedder.embed([words, words[:9000]])
+    np.testing.assert_allclose(huge, begun, atol=1e-5)
+    ((_, tokens),) = embedder._tokenized([words])
+    assert len(tokens.flat) == 256
 
 
 @needs_torch

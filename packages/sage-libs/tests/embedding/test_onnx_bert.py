@@ -18,6 +18,7 @@ from sage.libs.embedding import DEFAULT_MODEL, OnnxEmbedder, load_embedder, load
 from sage.libs.embedding.bert_embedder import Output
 from sage.libs.embedding.onnx_bert import _session
 from sage.libs.embedding.safetensors import read_safetensors
+from sage.libs.embedding.tokenizer import beginning
 from sage.libs.embedding.weights import resolve
 
 TEXTS = [
@@ -127,7 +128,7 @@ def test_a_huge_text_has_the_vector_of_its_beginning(embedder: OnnxEmbedder) -> 
     huge, begun, late, cat = embedder.embed([words, words[:9000], " " * 200_000 + "cat", "cat"])
     np.testing.assert_allclose(huge, begun, atol=1e-5)
     np.testing.assert_allclose(late, cat, atol=1e-5)
-    assert len(embedder._beginning(words)) < 50_000
+    assert len(beginning(embedder.model, words, embedder.max_tokens)) < 50_000
 
 
 def test_refuses_what_is_no_list_of_texts(embedder: OnnxEmbedder) -> None:

@@ -23,9 +23,10 @@ from sage.common.config import Annotated, Meta, configurable
 from sage.common.errors import ConfigError, Problem
 from sage.libs.embedding.convert import read_config
 from sage.libs.embedding.embedder import DEFAULT_MODEL
+from sage.libs.embedding.processor import cores
 from sage.libs.embedding.scripts import known_scripts, share_in
 from sage.libs.embedding.texts import checked_texts
-from sage.libs.embedding.tokenizer import load_tokenizer
+from sage.libs.embedding.tokenizer import beginning, load_tokenizer
 from sage.libs.embedding.torch_extra import import_from_extra
 from sage.libs.embedding.weights import resolve
 
@@ -159,9 +160,12 @@ class GpuEmbedder:
         """Yield windows of texts: the position of the first one, and the tokens of all."""
         from sage.libs.embedding.gpu_tokens import joined
 
-        starts = range(0, len(texts), _WINDOW)
-        windows = (joined(texts[start : start + _WINDOW]) for start in starts)
-        processes = _spare_cores() if self.tokenizer_processes is None else self.tokenizer_processes
+        begun = [beginning(str(self._path), text, self.max_tokens) for text in texts]
+        starts = range(0, len(begun), _WINDOW)
+        windows = (joined(begun[start : start + _WINDOW]) for start in starts)
+        processes = self.tokenizer_processes
+        if processes is None:
+            processes = min(_MOST_PROCESSES, max(0, cores() - 2))
         if processes and len(starts) > 1:
             workers = _workers(self._path, self.max_tokens, processes, os.getpid())
             yield from zip(starts, workers.encode(windows), strict=True)
@@ -246,12 +250,6 @@ def _batches(lengths: npt.NDArray[np.int32], budget: int) -> Iterator[npt.NDArra
 
 def _aligned(width: int) -> int:
     return -(-width // _ALIGNED) * _ALIGNED
-
-
-def _spare_cores() -> int:
-    has_affinity = hasattr(os, "sched_getaffinity")
-    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
-    return min(_MOST_PROCESSES, max(0, cores - 2))
 
 
 def _checked(device: str) -> bool:

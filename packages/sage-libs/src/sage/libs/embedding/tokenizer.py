@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from sage.common.errors import DataError
 from sage.libs.embedding.embedder import DEFAULT_MODEL
@@ -14,7 +14,12 @@ if TYPE_CHECKING:
 
     from tokenizers import Tokenizer
 
-__all__ = ["load_tokenizer"]
+__all__ = ["beginning", "load_tokenizer"]
+
+# Of a longer text, in characters, only a beginning is tokenised: 1 MB would take 60 MB.
+_LONG_TEXT: Final = 1 << 15
+# As many tokens can end otherwise where a text is cut within a word.
+_UNSURE_TOKENS: Final = 128
 
 
 def load_tokenizer(model: str = DEFAULT_MODEL) -> Tokenizer:
@@ -30,6 +35,19 @@ def load_tokenizer(model: str = DEFAULT_MODEL) -> Tokenizer:
         DataError: if its ``tokenizer.json`` cannot be read.
     """
     return _load(resolve(split_precision(model)[0]) / "tokenizer.json")
+
+
+def beginning(model: str, text: str, max_tokens: int) -> str:
+    """Return what has the same first ``max_tokens`` tokens as the text, and is not much more.
+
+    Tokens depend on their word alone, so that what follows the beginning changes none of them.
+    """
+    size = _LONG_TEXT
+    while size < len(text):
+        if len(load_tokenizer(model).encode(text[:size])) > max_tokens + _UNSURE_TOKENS:
+            return text[:size]
+        size *= 4
+    return text
 
 
 @functools.lru_cache(maxsize=8)
