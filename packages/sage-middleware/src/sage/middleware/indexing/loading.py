@@ -92,7 +92,8 @@ class LoadedDocuments(SourceFunction["Loaded | FailedDocument"]):
         if self._thread is not None:
             with suppress(queue.Empty):  # it may be waiting for room
                 self._loaded.get_nowait()
-            self._thread.join()
+            # Not longer: what hangs in a document ends with the processes that load it.
+            self._thread.join(_PATIENCE_S * 10)
 
     def _fetch(self) -> None:
         try:

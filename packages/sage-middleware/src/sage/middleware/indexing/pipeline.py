@@ -32,7 +32,7 @@ from sage.middleware.indexing.stages import (
 if TYPE_CHECKING:
     from sage.kernel import DataStream, LocalEnvironment
     from sage.libs.collection import CollectionWriter
-    from sage.libs.documents import LoaderPool, Tokenizer
+    from sage.libs.documents import Chunker, LoaderPool, Tokenizer
     from sage.libs.embedding import Embedder
 
 __all__ = ["build_index"]
@@ -104,90 +104,113 @@ def build_index(
             sources, writer.known(), patterns=patterns, recipe=_recipe(writer), fetch=pool.load
         )
         _refuse_empty(changes, collection, allow_empty)
-        for source in changes.removed:
-            writer.remove(source)
-        meter = ProgressMeter(len(changes.files), changes.total_bytes, progress)
-        assembler = DocumentAssembler(writer, changes.files, meter)
-        clock = StageClock()
-        sizes = BatchSize(_PIECES_PER_BATCH, limit_bytes=memory_limit_bytes)
-        embed = EmbedPieces(partial(_embedder, writer.model), writer, sizes, meter)
-        stopped = False
-        plan = ""
-        if changes.files:
-            env = _stream(writer, changes, pool, embed, assembler, clock)
-            plan = str(env.explain())
-            meter.begin()
-            stopped = not _run(env)
-        if not stopped:
-            _refuse_lost(assembler)
-        if changes.removed or assembler.written:
-            clock.timed("commit", lambda _: writer.commit())(None)
-    if stopped:
-        raise IndexingStopped(len(assembler.written), assembler.pending)
-    return IndexReport(
-        collection,
-        changes.roots,
-        added=tuple(file.source for file in assembler.written if not file.known),
-        changed=tuple(file.source for file in assembler.written if file.known),
-        removed=changes.removed,
-        unchanged=changes.unchanged,
-        failed=(*changes.failed, *assembler.failed),
-        chunks=assembler.chunks,
-        recalled=embed.recalled,
-        elapsed_s=time.perf_counter() - started,
-        stages_s=clock.elapsed_s,
-        plan=plan,
-        batch_size=sizes.size,
-        batch_halvings=sizes.halvings,
-    )
+        run = _Run(writer, changes, memory_limit_bytes, progress)
+        whole = run.execute(pool)
+    if not whole:
+        raise IndexingStopped(len(run.assembler.written), run.assembler.pending)
+    return run.report(collection, time.perf_counter() - started)
 
 
-def _stream(
-    writer: CollectionWriter,
-    changes: Changes,
-    pool: LoaderPool,
-    embed: EmbedPieces,
-    assembler: DocumentAssembler,
-    clock: StageClock,
-) -> LocalEnvironment:
-    """Build the pipeline over the changed files; nothing runs yet."""
-    from sage.kernel import LocalEnvironment
-    from sage.libs.documents import open_chunker
+class _Run:
+    """One run over the changes that were found: the stages, and what they count."""
 
-    model, name, chunk_tokens = writer.model, writer.chunker, writer.chunk_tokens
-    # Nothing is loaded while the stream is built: each stage loads what it needs when it starts.
-    clock.count("load", 0)
-    cut = clock.timed(
-        "cut",
-        CutDocument(
-            lambda: open_chunker(name, chunk_tokens=chunk_tokens, tokenizer=_tokenizer(model))
-        ),
-    )
-    env = LocalEnvironment("index", config=_CHANNELS)
-    documents: DataStream[Loaded | FailedDocument] = env.from_source(
-        LoadedDocuments,
-        changes.files,
-        pool.load_all,
-        lambda seconds: clock.count("load", seconds),
-        name="load",
-    )
-    # Operators of other resources are threads of their own.
-    embedded: DataStream[Embedded | FailedDocument] = documents.flat_map(
-        cut, name="cut"
-    ).map_batches(
-        clock.timed("embed", embed),
-        max_size=_PIECES_PER_BATCH,
-        name="embed",
-        resources={"num_cpus": 1},
-    )
-    embedded.for_each(clock.timed("write", assembler), name="write", resources={"num_cpus": 0})
-    return env
+    def __init__(
+        self,
+        writer: CollectionWriter,
+        changes: Changes,
+        memory_limit_bytes: int | None,
+        progress: Callable[[IndexProgress], Any] | None,
+    ) -> None:
+        self.writer = writer
+        self.changes = changes
+        self.meter = ProgressMeter(len(changes.files), changes.total_bytes, progress)
+        self.assembler = DocumentAssembler(writer, changes.files, self.meter)
+        self.clock = StageClock()
+        self.sizes = BatchSize(_PIECES_PER_BATCH, limit_bytes=memory_limit_bytes)
+        embedder = partial(_embedder, writer.model)
+        self.embed = EmbedPieces(embedder, writer, self.sizes, self.meter)
+        self.plan = ""
+
+    def execute(self, pool: LoaderPool) -> bool:
+        """Do what has to be done and commit it; return False if Ctrl-C stopped it before its end.
+
+        Nothing is loaded while the stream is built: each stage loads what it needs when it starts.
+        """
+        for source in self.changes.removed:
+            self.writer.remove(source)
+        whole = True
+        if self.changes.files:
+            env = self._stream(pool)
+            self.plan = str(env.explain())
+            self.meter.begin()
+            whole = _ran(env)
+        if whole:
+            _refuse_lost(self.assembler)
+        if self.changes.removed or self.assembler.written:
+            self.clock.timed("commit", lambda _: self.writer.commit())(None)
+        return whole
+
+    def _stream(self, pool: LoaderPool) -> LocalEnvironment:
+        """Build the pipeline over the changed files."""
+        from sage.kernel import LocalEnvironment
+
+        clock = self.clock
+        clock.count("load", 0)
+        cut = clock.timed("cut", CutDocument(partial(_chunker, self.writer)))
+        env = LocalEnvironment("index", config=_CHANNELS)
+        documents: DataStream[Loaded | FailedDocument] = env.from_source(
+            LoadedDocuments,
+            self.changes.files,
+            pool.load_all,
+            partial(clock.count, "load"),
+            name="load",
+        )
+        # Operators of other resources are threads of their own.
+        embedded: DataStream[Embedded | FailedDocument] = documents.flat_map(
+            cut, name="cut"
+        ).map_batches(
+            clock.timed("embed", self.embed),
+            max_size=_PIECES_PER_BATCH,
+            name="embed",
+            resources={"num_cpus": 1},
+        )
+        write = clock.timed("write", self.assembler)
+        embedded.for_each(write, name="write", resources={"num_cpus": 0})
+        return env
+
+    def report(self, collection: str, elapsed_s: float) -> IndexReport:
+        """Return what was done."""
+        written, changes = self.assembler.written, self.changes
+        return IndexReport(
+            collection,
+            changes.roots,
+            added=tuple(file.source for file in written if not file.known),
+            changed=tuple(file.source for file in written if file.known),
+            removed=changes.removed,
+            unchanged=changes.unchanged,
+            failed=(*changes.failed, *self.assembler.failed),
+            chunks=self.assembler.chunks,
+            recalled=self.embed.recalled,
+            elapsed_s=elapsed_s,
+            stages_s=self.clock.elapsed_s,
+            plan=self.plan,
+            batch_size=self.sizes.size,
+            batch_halvings=self.sizes.halvings,
+        )
 
 
 def _embedder(model: str) -> Embedder:
     from sage.libs.embedding import load_embedder
 
     return load_embedder(model)
+
+
+def _chunker(writer: CollectionWriter) -> Chunker:
+    from sage.libs.documents import open_chunker
+
+    return open_chunker(
+        writer.chunker, chunk_tokens=writer.chunk_tokens, tokenizer=_tokenizer(writer.model)
+    )
 
 
 def _recipe(writer: CollectionWriter) -> str:
@@ -206,7 +229,7 @@ def _tokenizer(model: str) -> Tokenizer:
     return WordTokenizer() if model.partition(":")[0] == "mock" else load_tokenizer(model)
 
 
-def _run(env: LocalEnvironment) -> bool:
+def _ran(env: LocalEnvironment) -> bool:
     """Run the pipeline; return False if Ctrl-C stopped it before its end.
 
     Raises:
