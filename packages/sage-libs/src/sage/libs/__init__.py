@@ -13,6 +13,8 @@ Layout:
     vectors      vector stores behind one protocol
     lexical      BM25
     fusion       several rankings into one
+    rerank       the best passages read once more, together with the question
+    evaluation   how good a ranking is, and how sure that is
     collection   what ``sage index`` writes and the retrievers read
     generation   prompts to answers
 """
