@@ -133,6 +133,7 @@ class Row:
         compares_output: Whether all must have produced the limit's output.
         charted: The figure of the bar chart; "ratio" is the usual one.
         most_rounds: Rounds that are enough, for a row whose runs repeat the work themselves.
+        timeout_s: How long one run may take before it is given up.
     """
 
     key: str
@@ -148,3 +149,4 @@ class Row:
     compares_output: bool = True
     charted: str = "ratio"
     most_rounds: int = 1_000
+    timeout_s: float = 300.0

@@ -20,7 +20,6 @@ from sage.benchmark.row import Contestant, Request, Role, Row, Sample
 
 __all__ = ["Entry", "Progress", "RowResult", "measure_row"]
 
-TIMEOUT_S = 300.0
 SLOW_S = 8.0
 SLOW_ROUNDS = 3
 
@@ -105,7 +104,7 @@ def measure_row(
                     progress(f"{row.key}: round {number}", entry.contestant.name)
                 request = _request(row, entry.contestant, result.size, number == 1, scratch)
                 request["parameters"] = dict(parameters)
-                _run_once(entry, request)
+                _run_once(entry, request, row.timeout_s)
     if row.compares_output:
         _compare(result)
     return result
@@ -143,14 +142,14 @@ def _request(row: Row, contestant: Contestant, size: int, verify: bool, scratch:
     )
 
 
-def _run_once(entry: Entry, request: Request) -> None:
+def _run_once(entry: Entry, request: Request, timeout_s: float) -> None:
     interpreter = interpreter_for(entry.contestant)
     assert interpreter is not None
     result = Path(request["scratch"]) / "result.json"
     result.unlink(missing_ok=True)
     started = time.monotonic()
     request["spawned_at"] = started
-    error = _spawn(interpreter, json.dumps(request), str(result))
+    error = _spawn(interpreter, json.dumps(request), str(result), timeout_s)
     if not result.exists():
         entry.failed = error or "its process ended without a result"
         return
@@ -162,7 +161,7 @@ def _run_once(entry: Entry, request: Request) -> None:
     entry.samples.append(sample)
 
 
-def _spawn(interpreter: Interpreter, request: str, result: str) -> str | None:
+def _spawn(interpreter: Interpreter, request: str, result: str, timeout_s: float) -> str | None:
     command = [interpreter.path, "-m", "sage.benchmark.worker", request, result]
     # To a file and not to a pipe: a peer's helper processes may outlive it and hold the pipe open.
     with tempfile.TemporaryFile() as output:
@@ -173,11 +172,11 @@ def _spawn(interpreter: Interpreter, request: str, result: str) -> str | None:
                 stdout=output,
                 stderr=output,
                 env=environment(interpreter),
-                timeout=TIMEOUT_S,
+                timeout=timeout_s,
                 check=False,
             )
         except subprocess.TimeoutExpired:
-            return f"no result after {TIMEOUT_S:.0f} s"
+            return f"no result after {timeout_s:.0f} s"
         output.seek(0)
         lines = output.read().decode(errors="replace").strip().splitlines()
     return lines[-1] if lines else None

@@ -162,4 +162,5 @@ ROW = Row(
     charted="p50_us",
     compares_output=False,
     most_rounds=1,
+    timeout_s=900,
 )
