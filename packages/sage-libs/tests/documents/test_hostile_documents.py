@@ -18,7 +18,13 @@ import pytest
 
 from sage.common.errors import AccessRefusedError, DataError, LimitError
 from sage.common.records import Document
-from sage.libs.documents import LoaderPool, LoadFailure, load_document, load_documents
+from sage.libs.documents import (
+    LoaderPool,
+    LoadFailure,
+    fingerprint,
+    load_document,
+    load_documents,
+)
 from sage.libs.documents.office_package import MOST_UNPACKED_BYTES
 from sage.libs.documents.rooted import open_resolved, resolve_below
 
@@ -254,6 +260,8 @@ def test_a_line_of_a_gigabyte_is_refused_with_how_to_raise_the_limit(tmp_path: P
     with pytest.raises(LimitError, match="1,073,741,824 bytes, at most 100,000,000") as caught:
         load_document(path)
     assert caught.value.hint == "split it, or raise max_bytes"
+    with pytest.raises(LimitError, match="1,073,741,824 bytes, at most 100,000,000"):
+        fingerprint(path)
 
 
 def failure(loaded: Document | LoadFailure) -> LoadFailure:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from sage.common.errors import DataError
-from sage.libs.documents.loaders import SUPPORTED_SUFFIXES
+from sage.libs.documents.loaders import MAX_BYTES, SUPPORTED_SUFFIXES, too_large
 from sage.libs.files import open_for_reading, read_problem
 
 __all__ = ["find_documents", "fingerprint"]
@@ -108,11 +108,17 @@ def _matched(path: Path, top: Path, whole: bool) -> str:
     return path.relative_to(top).as_posix() if whole else path.name
 
 
-def fingerprint(path: str | os.PathLike[str]) -> str:
+def fingerprint(path: str | os.PathLike[str], *, max_bytes: int = MAX_BYTES) -> str:
     """Return a hash of what is in a file; equal contents have equal fingerprints.
+
+    Args:
+        path: The file.
+        max_bytes: The largest file that is read, as for `load_document`: of a file that will not be
+            loaded, hours of hashing would tell nothing.
 
     Raises:
         DataError: if the file cannot be read.
+        LimitError: if it is too large.
 
     Example:
         >>> import tempfile
@@ -126,6 +132,8 @@ def fingerprint(path: str | os.PathLike[str]) -> str:
     digest = hashlib.blake2b(digest_size=16)
     with open_for_reading(path) as file:
         try:
+            if (size := os.fstat(file.fileno()).st_size) > max_bytes:
+                raise too_large(path, size, max_bytes)
             while block := file.read(_BLOCK_BYTES):
                 digest.update(block)
         except OSError as error:

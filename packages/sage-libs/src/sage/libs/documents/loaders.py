@@ -31,6 +31,7 @@ __all__ = [
     "kinds",
     "load_bytes",
     "load_document",
+    "too_large",
 ]
 
 MAX_BYTES = 100_000_000
@@ -196,10 +197,14 @@ def _read(file: BinaryIO, path: str | os.PathLike[str], max_bytes: int) -> bytes
             length += len(block)
     except OSError as error:
         raise read_problem(path, error) from error
-    raise LimitError(
-        f"{os.fspath(path)!r} is too large: {max(size, length):,} bytes, "
-        f"at most {max_bytes:,} are read",
+    raise too_large(path, max(size, length), max_bytes)
+
+
+def too_large(path: str | os.PathLike[str], size_bytes: int, max_bytes: int) -> LimitError:
+    """Return the error for a file that is larger than what is read."""
+    return LimitError(
+        f"{os.fspath(path)!r} is too large: {size_bytes:,} bytes, at most {max_bytes:,} are read",
         hint="split it, or raise max_bytes",
         path=os.fspath(path),
-        size_bytes=max(size, length),
+        size_bytes=size_bytes,
     )
