@@ -189,7 +189,7 @@ ROW = Row(
     title="documents of five kinds, of 2,000 words each, loaded",
     limit="load_document in a loop",
     measure=f"{_HERE}:measure",
-    size=100,
+    size=400,
     quick_size=10,
     contestants=(
         Contestant(
