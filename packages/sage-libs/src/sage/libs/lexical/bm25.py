@@ -35,7 +35,8 @@ class _SavedIds(msgspec.Struct):
 class Bm25Index:
     """An index of texts by their words; it does not change, build another one instead.
 
-    Building takes about a second for 10,000 passages, a search a quarter of a millisecond.
+    Building takes about a second for 10,000 passages, a search a quarter of a millisecond. A
+    million texts of 8 to 20 words take 41 s of one core and .75 GB while building, a search 5 ms.
 
     Args:
         ids: One for each text.
