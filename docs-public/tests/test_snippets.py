@@ -51,7 +51,7 @@ PAGES = sorted(
 )
 # Raise it only together with a new `not run:` comment that somebody has agreed to.
 MOST_NOT_RUN = 12
-LANGUAGES = {"python", "console", "text", "yaml", "markdown", "toml"}
+LANGUAGES = {"python", "console", "text", "csv", "yaml", "markdown", "toml"}
 RUN = {"python", "console"}
 LOOSE = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
