@@ -79,3 +79,13 @@ def test_promises_that_cannot_be_kept() -> None:
     with pytest.raises(GraphError, match="filled already"):
         looped.fill_future(again)
     assert looped.collect() == []
+
+
+def test_a_promise_is_kept_by_a_union() -> None:
+    """A union that only the loop reads is read."""
+    env = LocalEnvironment()
+    again = env.from_future("again")
+    halved = env.from_collection([40, 7]).union(again).map(lambda n: n // 2)
+    small = halved.filter(lambda n: n == 4).map(lambda n: n)
+    halved.filter(lambda n: n > 4).union(small).fill_future(again)
+    assert sorted(halved.filter(lambda n: n < 4).collect()) == [2, 3]

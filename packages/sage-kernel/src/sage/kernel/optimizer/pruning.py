@@ -14,7 +14,8 @@ __all__ = ["leave_out_unread_unions"]
 
 def leave_out_unread_unions(graph: StreamGraph) -> StreamGraph:
     """Return the plan without the unions that no operator reads, nor any that is left out."""
-    read: set[str] = set()
+    # What closes a loop reads what stands behind it.
+    read = {e.upstream for t in graph.transformations for e in t.inputs if e.closes_loop}
     kept = []
     for transformation in reversed(graph.transformations):
         if isinstance(transformation.operator, UnionOperator) and transformation.uid not in read:
