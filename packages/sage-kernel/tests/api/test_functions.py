@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from sage.common.core.functions import CompositeFunction
 from sage.kernel import (
     AsyncMapFunction,
     CoMapFunction,
@@ -367,7 +368,7 @@ def test_counters_of_a_function_are_metrics() -> None:
     assert env.execute().metrics["counting"].custom == {"odd": 4}
 
 
-class InPairs(MapFunction[int, int]):
+class InPairs(CompositeFunction[int, int]):
     """Called by itself it adds one; on a stream it adds the sum of a pair of records."""
 
     def map(self, record: int) -> int:
@@ -386,3 +387,18 @@ def test_a_composite_function_is_put_on_a_stream_as_what_it_expands_to() -> None
     assert env.graph()[pairs.uid].name == "pairs"
     with pytest.raises(GraphError, match="InPairs is put on a stream as several operators"):
         numbers.map(InPairs, journal=True)
+
+
+class Expanding(MapFunction[str, str]):
+    """Has a method of its own that happens to be called ``expand``."""
+
+    def map(self, record: str) -> str:
+        return self.expand(record)
+
+    def expand(self, question: str) -> str:
+        return f"{question} or {question[::-1]}"
+
+
+def test_a_function_with_an_expand_of_its_own_is_no_composite() -> None:
+    """Only who derives from ``CompositeFunction`` is put on a stream as several operators."""
+    assert LocalEnvironment().from_collection(["ab"]).map(Expanding()).collect() == ["ab or ba"]

@@ -200,3 +200,12 @@ def test_a_failing_model_fails_the_job_and_writes_nothing(tmp_path: Path) -> Non
     with pytest.raises(JobFailedError, match="out of memory"):
         env.execute()
     assert Collection.names(tmp_path) == []
+
+
+def test_vectors_of_another_model_are_replaced() -> None:
+    """What was embedded once can be embedded again, with ids or without."""
+    operator = EmbeddingOperator(model="mock:8")
+    old = EmbeddedChunk("Water boils.", vector=[1.0], model="old")
+    new = operator.map(old)
+    assert (new.model, len(new.vector)) == ("mock:8", 8)
+    assert new.chunk_id == operator.map("Water boils.").chunk_id

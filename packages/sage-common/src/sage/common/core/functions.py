@@ -177,8 +177,7 @@ class MapFunction(Function, ABC, Generic[T_contra, U_co]):
         """Return the record that replaces ``record``, or None for no output."""
 
 
-@runtime_checkable
-class CompositeFunction(Protocol):
+class CompositeFunction(MapFunction[T_contra, U_co]):
     """A map function that a stream puts on as several operators (Beam's composite transform).
 
     ``stream.map(function)`` calls ``expand`` once, while the pipeline is built, instead of ``map``
@@ -186,6 +185,7 @@ class CompositeFunction(Protocol):
     in batches, or on what several branches made of one record, when it is on a stream.
     """
 
+    @abstractmethod
     def expand(self, stream: Any, **options: Any) -> Any:
         """Return the stream of results.
 

@@ -99,13 +99,15 @@ class FunctionSpec:
         name = getattr(target, "__name__", None) or type(target).__name__
         return self.shape.verb if name == "<lambda>" else str(name)
 
-    def composite(self) -> fn.CompositeFunction | None:
+    def composite(self) -> fn.CompositeFunction[Any, Any] | None:
         """Return the function if it is to be put on a stream as several operators, else None."""
         target = self.target
         cls = target if inspect.isclass(target) else type(target)
-        if not (issubclass(cls, fn.Function) and issubclass(cls, fn.CompositeFunction)):
+        if not issubclass(cls, fn.CompositeFunction):
             return None
-        made: fn.CompositeFunction = self._constructed() if self._is_constructed else target
+        made: fn.CompositeFunction[Any, Any] = (
+            self._constructed() if self._is_constructed else target
+        )
         return made
 
     def live(self, *, may_share: bool = True) -> LiveFunction:

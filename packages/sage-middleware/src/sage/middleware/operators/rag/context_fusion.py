@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple
 
 from sage.common.config import Meta, configurable
-from sage.common.core.functions import MapFunction, ProcessFunction
+from sage.common.core.functions import CompositeFunction, ProcessFunction
 from sage.common.core.state import ValueState
 from sage.common.errors import ConfigError, DataError, Problem
 from sage.common.records import Retrieved
@@ -26,7 +26,7 @@ _FOR_EVER_S: Final = 1e9
 
 
 @configurable
-class ContextFusionOperator(MapFunction[Any, Retrieved]):
+class ContextFusionOperator(CompositeFunction[Any, Retrieved]):
     """Makes one ranking of what several retrievers found for a question.
 
     Behind a ``union`` it waits, for each question, until every branch of the union has answered,

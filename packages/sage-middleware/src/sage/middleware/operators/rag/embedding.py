@@ -10,11 +10,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from sage.common.config import Annotated, Meta, configurable
-from sage.common.core.functions import MapFunction
+from sage.common.core.functions import CompositeFunction, MapFunction
 from sage.common.errors import DataError, UnreachableError
 from sage.common.ids import content_id
 from sage.common.records import Chunk, Document, EmbeddedChunk, Passage
@@ -31,7 +32,7 @@ _MaxBatch = Annotated[int, Meta(ge=1)]
 _MaxWait = Annotated[float, Meta(ge=0)]
 
 
-class EmbedFunction(MapFunction[Embeddable, EmbeddedChunk]):
+class EmbedFunction(CompositeFunction[Embeddable, EmbeddedChunk]):
     """What the embedding operators share; they differ in the embedder."""
 
     _max_batch: int
@@ -265,7 +266,7 @@ def as_chunk(record: Embeddable) -> Chunk:
     chunk_id = chunk.chunk_id or content_id(doc_id, chunk.text)
     if (doc_id, chunk_id) == (chunk.doc_id, chunk.chunk_id):
         return chunk
-    return Chunk(**{**chunk, "doc_id": doc_id, "chunk_id": chunk_id})
+    return replace(chunk, doc_id=doc_id, chunk_id=chunk_id)
 
 
 def _coerced(record: object) -> Chunk:
