@@ -56,6 +56,18 @@ def test_other_keys_of_a_question_are_kept() -> None:
     assert (query.id, query.filter, query.metadata) == ("7", {"a": 1}, {"user": "ada"})
 
 
+@pytest.mark.parametrize(
+    "metadata",
+    [{1: "a", "b": 2}, {("a", 1): 2}, {"a": {1, "b"}}, {"a": "\ud800"}, {"a": 1 << 70}, {"a": {}}],
+    ids=["mixed keys", "a tuple", "a mixed set", "no text", "a large number", "nothing"],
+)
+def test_whatever_comes_with_a_question_it_has_an_id(metadata: dict[Any, Any]) -> None:
+    """Metadata is of any kind; equal questions have equal ids, in whatever order it was written."""
+    query = Query("Why?", metadata=metadata)
+    assert query.id == Query("Why?", metadata=dict(reversed(metadata.items()))).id
+    assert query.id != Query("Why?").id
+
+
 @pytest.mark.parametrize("value", ["", "  \n", {"query": " "}, {"answer": "x"}, 7, None])
 def test_no_question_is_an_error(value: Any) -> None:
     """An empty question is refused at the edge, not answered."""

@@ -226,6 +226,18 @@ class Passage(Record):
         )
 
 
+def _canonical(value: Any) -> str:
+    """Return a text that equal values share, whatever they hold and in whatever order."""
+    if isinstance(value, Mapping):
+        pairs = sorted((_canonical(key), _canonical(item)) for key, item in value.items())
+        return "{" + ",".join(f"{key}:{item}" for key, item in pairs) + "}"
+    if isinstance(value, (set, frozenset)):
+        return "{" + ",".join(sorted(map(_canonical, value))) + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(map(_canonical, value)) + "]"
+    return repr(value)
+
+
 @dataclass(frozen=True, slots=True)
 class Query(Record):
     """A question on its way through a pipeline.
@@ -259,13 +271,7 @@ class Query(Record):
 
     def _asked_beside(self) -> list[str]:
         """What tells it from other queries of the same text."""
-        import msgspec
-
-        return [
-            msgspec.json.encode(part, enc_hook=repr, order="deterministic").decode()
-            for part in (self.filter, self.metadata)
-            if part
-        ]
+        return [_canonical(part) for part in (self.filter, self.metadata) if part]
 
     @classmethod
     def of(cls, value: Query | Mapping[str, Any] | str) -> Query:
