@@ -130,3 +130,11 @@ def test_a_url_is_compared_by_what_it_holds():
     ]
     assert failing.removed == ()
     assert fetched == [url] * 4
+
+
+def test_a_url_does_not_answer_for_those_below_it():
+    """Only directories take documents out that are gone from them."""
+    url, below = "https://example.org/a", "https://example.org/a/b"
+    known = {url: "old", below: "old"}
+    changes = find_changes(url, known, fetch=lambda source: Document("text", source=source))
+    assert changes.removed == ()

@@ -197,4 +197,8 @@ def _examined(
 
 
 def _is_below(source: str, root: str) -> bool:
+    from sage.libs.documents.url_policy import is_url
+
+    if is_url(root):  # a page is no directory: it does not answer for pages below it
+        return source == root
     return source == root or source.startswith(root.rstrip(os.sep) + os.sep)
