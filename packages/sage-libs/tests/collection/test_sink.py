@@ -112,6 +112,10 @@ def test_mappings_and_many_chunks_are_taken(tmp_path: Path) -> None:
         ({"text": "a", "vector": [0.0, 0.0], "model": MODEL}, "zero"),
         ({"text": "a", "vector": "abc", "model": MODEL}, "no numbers"),
         ({"text": "a", "vector": [1.0], "model": MODEL, "metadata": {"a": object()}}, "store"),
+        ({"text": "a", "vector": [1.0], "model": MODEL, "metadata": None}, "expected a mapping"),
+        ({"text": "a", "vector": [1.0], "model": MODEL, "start": "x"}, "cannot store"),
+        ({"text": "a", "vector": [1.0], "model": MODEL, "share": float("nan")}, "finite"),
+        ({"text": "a", "vector": [1.0], "model": MODEL, "size": 1 << 63}, "64 bits"),
     ],
 )
 def test_what_is_no_embedded_chunk_is_refused(tmp_path: Path, record: Any, told: str) -> None:
@@ -134,3 +138,14 @@ def test_another_model_store_or_dimension_is_refused_before_it_is_too_late(tmp_p
     with pytest.raises(DataError, match="vectors of two models"):
         mixed.write(embedded("Iron rusts.", "mock:16"))
     mixed.close()
+
+
+def test_ids_may_be_numbers(tmp_path: Path) -> None:
+    """Rows of a database have such; they are the ids as text."""
+    one = sink(tmp_path, model=MODEL)
+    (vector,) = load_embedder(MODEL).embed(["iron"])
+    one.write({"id": 7, "doc_id": 3, "text": "iron", "vector": vector})
+    one.close()
+    with Collection.open("notes", tmp_path) as notes:
+        (found,) = notes.lexical("iron", 1)
+    assert (found.passage_id, found.doc_id) == ("7", "3")

@@ -22,16 +22,19 @@ from sage.common.config import Meta, configurable
 from sage.common.core.functions import SinkFunction
 from sage.common.errors import DataError, StorageError
 from sage.common.ids import content_id
-from sage.common.records import Chunk, EmbeddedChunk
+from sage.common.records import Chunk, EmbeddedChunk, Passage
+from sage.libs.collection.catalogue import facts_of
 from sage.libs.collection.layout import Layout
 from sage.libs.collection.reader import Collection
 from sage.libs.collection.writer import CollectionWriter
+from sage.libs.vectors.store import checked_rows
 
 __all__ = ["CollectionSink"]
 
 _IN_MEMORY_BYTES: Final = 32 * 1024 * 1024
 _ROWS_AT_ONCE: Final = 1000
 _LOOK_AGAIN_S: Final = 0.05
+_IDS: Final = ("chunk_id", "doc_id")
 
 
 class _Row(msgspec.Struct, array_like=True):
@@ -129,20 +132,7 @@ class CollectionSink(SinkFunction[EmbeddedChunk | Mapping[str, Any]]):
             DataError: if it is none, or its vector is of another model or dimension than the first.
         """
         chunk = self._checked(record)
-        row = _Row(
-            chunk.text,
-            chunk.chunk_id,
-            chunk.doc_id,
-            chunk.start,
-            chunk.end,
-            chunk.source,
-            dict(chunk.metadata),
-            self._vector(chunk),
-        )
-        try:
-            line = msgspec.msgpack.encode(row)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"cannot store the chunk {chunk.chunk_id!r}: {error}") from error
+        line = _line(chunk, self._vector(chunk))
         if self._spool is None:
             self._spool = tempfile.SpooledTemporaryFile(_IN_MEMORY_BYTES)  # noqa: SIM115
         self._spool.write(len(line).to_bytes(8, "little") + line)
@@ -261,6 +251,31 @@ class CollectionSink(SinkFunction[EmbeddedChunk | Mapping[str, Any]]):
             yield writer
 
 
+def _line(chunk: EmbeddedChunk, vector: bytes) -> bytes:
+    """Return a chunk as the spool has it.
+
+    A flush is for all records: one that it could not put in is refused here, alone.
+    """
+    row = _Row(
+        chunk.text,
+        chunk.chunk_id,
+        chunk.doc_id,
+        chunk.start,
+        chunk.end,
+        chunk.source,
+        dict(chunk.metadata),
+        vector,
+    )
+    try:
+        line = msgspec.msgpack.encode(row)
+        read = msgspec.msgpack.decode(line, type=_Row).chunk()
+    except (TypeError, ValueError, msgspec.MsgspecError) as error:
+        raise DataError(f"cannot store the chunk {chunk.chunk_id!r}: {error}") from error
+    facts = facts_of(Passage.of(read))
+    checked_rows(1, [read.chunk_id], [[1.0]], [facts], [read.text])
+    return line
+
+
 def _of_mapping(record: Mapping[str, Any]) -> EmbeddedChunk:
     """Return a mapping as an embedded chunk; keys that are none of its fields become metadata."""
     if not isinstance(record["text"], str):
@@ -268,7 +283,11 @@ def _of_mapping(record: Mapping[str, Any]) -> EmbeddedChunk:
     if "id" in record:
         record = {"chunk_id": record["id"], **{n: v for n, v in record.items() if n != "id"}}
     own = EmbeddedChunk("").keys()
-    given = {name: value for name, value in record.items() if name in own}
+    # Ids of a database are often numbers.
+    given = {n: str(v) if n in _IDS else v for n, v in record.items() if n in own}
     extra = {name: value for name, value in record.items() if name not in own}
-    given["metadata"] = {**given.get("metadata", {}), **extra}
+    metadata = given.get("metadata", {})
+    if not isinstance(metadata, Mapping):
+        raise DataError(f"expected a mapping as 'metadata', got {metadata!r:.100}")
+    given["metadata"] = {**metadata, **extra}
     return EmbeddedChunk(**given)
