@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from sage.libs.collection import Collection
+from sage.libs.collection import Collection, CollectionSink
 from sage.libs.collection.journal import VectorJournal
 from sage.libs.collection.testing import MODEL, put
 
@@ -132,3 +132,37 @@ def test_the_collection_remembers_its_chunker(tmp_path: Path) -> None:
         writer.commit()
     with Collection.update("c", home=tmp_path) as writer:
         assert (writer.chunker, writer.chunk_tokens) == ("fixed", 50)
+
+
+def test_another_dimension_starts_anew(tmp_path: Path) -> None:
+    """Rows of two lengths do not get into one file, where they would be read as each other."""
+    with journal(tmp_path / "j") as killed:
+        killed.remember(["a", "b"], vectors(1, 2))
+    with journal(tmp_path / "j", "wider") as other:
+        other.remember(["a", "b", "c"], np.array([[n] * 7 for n in (3, 4, 5)], dtype=np.float32))
+        assert known(other, ["b", "c", "a"]) == [4, 5, 3]
+    with journal(tmp_path / "j", "wider") as again:
+        assert known(again, ["b", "c", "a"]) == [4, 5, 3]
+
+
+def test_models_of_long_names_are_told_apart(tmp_path: Path) -> None:
+    """The whole name counts, as that of a directory deep down."""
+    folder = "/srv/" + "models/" * 20
+    with journal(tmp_path / "j", folder + "one") as one:
+        one.remember(["a"], vectors(1))
+    with journal(tmp_path / "j", folder + "two") as other:
+        assert known(other, ["a"]) == [None]
+
+
+def test_who_has_no_lock_leaves_it_alone(tmp_path: Path) -> None:
+    """A sink that opens looks at a collection while another update writes its journal."""
+    with Collection.update("notes", model=MODEL, store="numpy", home=tmp_path) as writer:
+        put(writer, "a.md", "alpha")
+        writer.commit()
+    (path,) = (meta.parents[1] for meta in tmp_path.rglob("meta.json"))
+    with journal(path / "EMBEDDED", MODEL) as busy:
+        busy.remember(["a"], vectors(1))
+    torn = (path / "EMBEDDED").read_bytes() + b"half a rec"
+    (path / "EMBEDDED").write_bytes(torn)
+    CollectionSink("notes", model=MODEL, home=tmp_path).open(None)
+    assert (path / "EMBEDDED").read_bytes() == torn

@@ -135,6 +135,17 @@ def test_a_directory_that_was_emptied_keeps_its_index(index, docs, tmp_path):
     assert stored(tmp_path / "home") == []
 
 
+def test_a_collection_that_was_emptied_takes_another_model(index, docs):
+    """What is not there any more does not say how long the vectors of a new model are."""
+    index()
+    for path in docs.iterdir():
+        path.unlink()
+    index(allow_empty=True)
+    (docs / "new.txt").write_text("Gold shines.", encoding="utf-8")
+    report = index(model="mock:64")
+    assert (names(report.added), report.failed) == (["new.txt"], ())
+
+
 def test_progress_ends_at_the_whole(index, docs):
     """The last event of a run says that everything is done."""
     events: list[IndexProgress] = []

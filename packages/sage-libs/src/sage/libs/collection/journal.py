@@ -53,7 +53,8 @@ class VectorJournal:
 
     def __init__(self, path: Path, model: str) -> None:
         self._path = path
-        self._model = model.encode("utf-8", "replace")
+        # A name may be longer than a key of the hash.
+        self._model = hashlib.blake2b(model.encode("utf-8", "surrogatepass")).digest()
         self._dim = 0
         self._rows: dict[bytes, int] = {}
         self._file: BinaryIO | None = None
@@ -106,7 +107,7 @@ class VectorJournal:
 
     def _key(self, text: str) -> bytes:
         content = text.encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(content, digest_size=_KEY_BYTES, key=self._model[:64]).digest()
+        return hashlib.blake2b(content, digest_size=_KEY_BYTES, key=self._model).digest()
 
     def _vector(self, row: int | None) -> npt.NDArray[np.float32] | None:
         if row is None or self._file is None:
@@ -135,6 +136,8 @@ class VectorJournal:
         file.seek(0, os.SEEK_END)
 
     def _append(self, texts: Sequence[str], vectors: npt.NDArray[np.float32]) -> None:
+        if self._file is not None and vectors.shape[1] != self._dim:
+            self.remove()  # the killed update had another model: nobody will ask for its vectors
         if self._file is None:
             self._dim = vectors.shape[1]
             self._file = self._path.open("w+b", buffering=0)

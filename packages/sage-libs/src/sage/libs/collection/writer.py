@@ -75,8 +75,9 @@ class CollectionWriter:
         self.chunk_tokens = (
             chunk_tokens or (self._meta.chunk_tokens if self._meta else 0) or CHUNK_TOKENS
         )
-        self._journal = VectorJournal(layout.root / "EMBEDDED", self.model)
-        self.dim = self._meta.dim if self._meta is not None else 0
+        if self._meta is not None and self._meta.model != self.model:
+            self._base = None  # it is empty, and nothing of it fits to the new model
+        self.dim = self._meta.dim if self._meta is not None and self._base is not None else 0
         self._staged: Path | None = None
         self._catalogue: Catalogue | None = None
         self._vectors: VectorStore | None = None
@@ -226,7 +227,8 @@ class CollectionWriter:
     def abandon(self) -> None:
         """Drop all changes that were not committed and let go of the files."""
         self._open = False
-        self._journal.close()
+        if (journal := vars(self).get("_journal")) is not None:
+            journal.close()
         for part in (self._vectors, self._catalogue):
             # The files are thrown away: that they cannot be written (a full disk) is no matter.
             with contextlib.suppress(StorageError, OSError, sqlite3.Error):
@@ -234,6 +236,11 @@ class CollectionWriter:
                     part.close()
         if self._staged is not None:
             shutil.rmtree(self._staged, ignore_errors=True)
+
+    @functools.cached_property
+    def _journal(self) -> VectorJournal:
+        # Not before it is needed: reading cuts off a torn end, which is for whoever has the lock.
+        return VectorJournal(self._layout.root / "EMBEDDED", self.model)
 
     @functools.cached_property
     def _known_before(self) -> dict[str, str]:
