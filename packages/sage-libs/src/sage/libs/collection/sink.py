@@ -284,7 +284,7 @@ def _of_mapping(record: Mapping[str, Any]) -> EmbeddedChunk:
         record = {"chunk_id": record["id"], **{n: v for n, v in record.items() if n != "id"}}
     own = EmbeddedChunk("").keys()
     # Ids of a database are often numbers.
-    given = {n: str(v) if n in _IDS else v for n, v in record.items() if n in own}
+    given: dict[str, Any] = {n: str(v) if n in _IDS else v for n, v in record.items() if n in own}
     extra = {name: value for name, value in record.items() if name not in own}
     metadata = given.get("metadata", {})
     if not isinstance(metadata, Mapping):
