@@ -8,6 +8,7 @@ import pytest
 
 from sage.common.errors import DataError, SageError, UnknownNameError
 from sage.libs.collection import Collection
+from sage.libs.generation.testing import FakeOpenAIServer
 from sage.middleware.indexing import IndexingStopped, IndexProgress, build_index
 
 
@@ -223,3 +224,11 @@ def test_a_private_address_is_a_failure_of_that_source(index, docs):
     assert [failure.source for failure in report.failed] == ["http://127.0.0.1/secrets"]
     assert "loopback" in report.failed[0].reason
     assert report.roots == (str(docs), "http://127.0.0.1/secrets")
+
+
+def test_a_server_embeds_what_is_indexed(index, monkeypatch):
+    """A collection may be made by a model that a server runs; its documents are cut here."""
+    with FakeOpenAIServer() as server:
+        monkeypatch.setenv("VLLM_BASE_URL", server.base_url)
+        report = index(model="vllm:served-and-not-here")
+    assert (len(report.added), report.failed) == (3, ())

@@ -132,7 +132,7 @@ def test_without_a_server_it_is_told_what_to_do(monkeypatch: pytest.MonkeyPatch)
     operator = VLLMEmbeddingOperator(model="acme/embedder", base_url="http://127.0.0.1:9/v1")
     with pytest.raises(UnreachableError) as refused:
         operator.open(None)
-    for told in ("base_url", "OPENAI_BASE_URL", "EmbeddingOperator(model='acme/embedder')"):
+    for told in ("base_url", "VLLM_BASE_URL", "EmbeddingOperator(model='acme/embedder')"):
         assert told in str(refused.value)
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sage.common.errors import DataError
 from sage.libs.embedding.embedder import DEFAULT_MODEL
-from sage.libs.embedding.weights import resolve, split_precision
+from sage.libs.embedding.weights import MissingWeightsError, resolve, split_precision
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -20,6 +20,8 @@ __all__ = ["beginning", "load_tokenizer"]
 _LONG_TEXT: Final = 1 << 15
 # As many tokens can end otherwise where a text is cut within a word.
 _UNSURE_TOKENS: Final = 128
+# Ids of models that a server runs: whether their tokenizer is here as well is luck.
+_SERVED: Final = ("openai", "vllm")
 
 
 def load_tokenizer(model: str = DEFAULT_MODEL) -> Tokenizer:
@@ -27,13 +29,23 @@ def load_tokenizer(model: str = DEFAULT_MODEL) -> Tokenizer:
 
     Do not switch truncation or padding on in it: everybody in the process would get them.
 
+    Of a model that a server runs it is the tokenizer of the same name if that is on this machine,
+    and the default model's otherwise: what is counted is then near, not exact.
+
     Args:
-        model: A model id or a directory, as for `sage.libs.embedding.weights.resolve`.
+        model: A model id or a directory, as for `sage.libs.embedding.weights.resolve`, or the id
+            of a served model, such as ``"vllm:NAME"``.
 
     Raises:
         MissingWeightsError: if the model is nowhere on this machine.
         DataError: if its ``tokenizer.json`` cannot be read.
     """
+    kind, _, served = model.partition(":")
+    if kind in _SERVED:
+        try:
+            return load_tokenizer(served)
+        except MissingWeightsError:
+            return load_tokenizer()
     return _load(resolve(split_precision(model)[0]) / "tokenizer.json")
 
 

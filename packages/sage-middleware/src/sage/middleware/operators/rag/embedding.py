@@ -241,7 +241,7 @@ def _server_named(model: str) -> Iterator[None]:
         yield
     except UnreachableError as error:
         error.hint = (
-            f"start a server (vllm serve {model}), name it by base_url= or $OPENAI_BASE_URL, "
+            f"start a server (vllm serve {model}), name it by base_url= or $VLLM_BASE_URL, "
             f"or run the model here: EmbeddingOperator(model={model!r})"
         )
         raise
