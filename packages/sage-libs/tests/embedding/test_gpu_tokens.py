@@ -47,6 +47,7 @@ PARTS = [
         "\x85",
     ),
     *("-", "--", "'", "_", "`", "~", "“", "№", "…", "☂", "👩\u200d🚀", "[", "SEP", "]", "##ing"),
+    "[SE\x1eP]",
     *("[CLS]", "[SEP]", "[sep]", "word", "unaffable", "x" * 120, "  ", "don't", "3.14", "U.S.A."),
 ]
 texts = st.lists(st.lists(st.sampled_from(PARTS), max_size=8).map("".join), min_size=1, max_size=4)
@@ -116,3 +117,9 @@ def test_padded() -> None:
     out = np.full((3, 4), -1, dtype=np.int32)
     tokens.padded(np.array([2, 0, 1]), out)
     assert out.tolist() == [[4, 5, 6, 0], [1, 2, 0, 0], [3, 0, 0, 0]]
+
+
+def test_a_separator_left_out_makes_no_special_token(tokenizer: CachedTokenizer) -> None:
+    """What a text only spells in pieces stays text."""
+    given = ["[SE\x1eP] end", "a\x1eb", "\x1e"]
+    assert as_lists(tokenizer.encode(joined(given))) == expected(given, 16)

@@ -24,9 +24,10 @@ __all__ = ["CachedTokenizer", "TokenIds", "joined"]
 
 Ints = npt.NDArray[np.int32]
 
-# Between texts that are tokenized together. BERT's normalizer drops control characters, so a text
-# loses nothing by losing it.
+# Between texts that are tokenized together. In a text another one stands for it: BERT's normalizer
+# drops control characters, whichever they are. Left out, it could make a special token of "[SE_P]".
 _SEPARATOR: Final = "\x1e"
+_STAND_IN: Final = "\x1f"
 # Splits only where the tokenizer is certain to split: at blanks, which it drops, and around ASCII
 # punctuation, which it isolates. What it does inside of a piece (accents, Chinese, odd blanks) is
 # left to it.
@@ -71,7 +72,7 @@ def joined(texts: Sequence[str]) -> str:
     """Return texts as the one string that `CachedTokenizer.encode` takes."""
     together = _SEPARATOR.join(texts)
     if together.count(_SEPARATOR) >= len(texts):
-        together = _SEPARATOR.join(text.replace(_SEPARATOR, "") for text in texts)
+        together = _SEPARATOR.join(text.replace(_SEPARATOR, _STAND_IN) for text in texts)
     return together
 
 
