@@ -209,3 +209,14 @@ def test_ctrl_c_leaves_what_has_not_begun(
     assert sum(computed) < len(texts) / 2
     monkeypatch.undo()
     assert embedder.embed(["a"]).shape == (1, 384)
+
+
+def test_embeds_after_the_main_thread_has_ended(
+    embedder: OnnxEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A service on threads of its own goes on, though Python starts no threads for it any more."""
+    texts = TEXTS * 4
+    exact = embedder.embed(texts)
+    monkeypatch.setattr("sage.libs.embedding.bert_embedder.cores", lambda: 2)
+    monkeypatch.setattr("concurrent.futures.thread._shutdown", True)
+    np.testing.assert_allclose(embedder.embed(texts), exact, atol=1e-6)

@@ -145,7 +145,11 @@ class BertEmbedder(ABC):
             # Threads of this call alone: nothing to share, to fork, or to stop at the end. When it
             # is left by an error or Ctrl-C, map takes back what has not begun.
             with ThreadPoolExecutor(workers, thread_name_prefix="sage-embed") as pool:
-                yield from zip(work, pool.map(run, work), strict=True)
+                try:
+                    computed = pool.map(run, work)
+                except RuntimeError:  # no thread can be started: the main one has ended
+                    computed = map(run, work)
+                yield from zip(work, computed, strict=True)
 
     def _batches(self, texts: Sequence[str], start: int) -> list[_Batch]:
         begun = [beginning(self.model, text, self.max_tokens) for text in texts]
