@@ -54,6 +54,31 @@ def test_index_again_does_nothing(sage, indexed):
     assert (report["added"], report["changed"], report["unchanged"]) == ([], [], 2)
 
 
+def test_a_host_that_is_not_public_has_to_be_allowed(sage):
+    """The refusal names the option, and with the option the page is indexed."""
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("Content-Type", "text/plain")
+            self.end_headers()
+            self.wfile.write(b"Iron rusts.")
+
+        def log_message(self, *_):
+            """Keep the test's output clean."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Page) as server:
+        threading.Thread(target=server.serve_forever, args=(0.01,)).start()
+        page = f"http://127.0.0.1:{server.server_port}/a.txt"
+        refused = sage("index", page)
+        allowed = sage("index", page, "--allow-host", "127.0.0.1", "--json")
+        server.shutdown()
+    assert refused.code == 1
+    assert "--allow-host 127.0.0.1" in refused.err
+    assert allowed.json["added"] == [page]
+    assert "a host" in sage("index", page, "--allow-host", "http://127.0.0.1").err
+
+
 def test_ask_answers_with_numbered_citations_and_times(sage, indexed):
     """The answer quotes the document, says where it stands and what each stage took."""
     outcome = sage("ask", "At how many degrees does water boil?")

@@ -17,6 +17,7 @@ import pytest
 
 from sage.common.errors import (
     AccessRefusedError,
+    ConfigError,
     DataError,
     EndpointError,
     LimitError,
@@ -410,3 +411,10 @@ def test_urls_and_paths_may_be_loaded_together(site: Site, tmp_path: Path) -> No
     assert isinstance(third, LoadFailure)
     assert isinstance(fourth, LoadFailure)
     assert {third.code, fourth.code} == {"access-refused"}
+
+
+@pytest.mark.parametrize("entry", ["http://wiki.example", "10.1.0.0/33"])
+def test_what_is_allowed_is_a_host_or_a_network(entry: str) -> None:
+    """A URL or a network that is none is told at once, and not with the first document."""
+    with pytest.raises(ConfigError, match="a host"):
+        UrlPolicy(allow=(entry,))

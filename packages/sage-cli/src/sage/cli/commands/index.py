@@ -54,10 +54,20 @@ def index(
             "--allow-empty", help="Empty the index if the directory holds no documents any more."
         ),
     ] = False,
+    allow_host: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-host",
+            metavar="HOST",
+            help="Fetch URLs from this host, HOST:PORT or network, though it is not public; "
+            "may be repeated.",
+        ),
+    ] = None,
     as_json: JsonOption = False,
     debug: DebugOption = False,
 ) -> None:
     """Index directories; again, only what changed is touched."""
+    from sage.libs.documents import UrlPolicy
     from sage.middleware.indexing import IndexingStopped
 
     options = {
@@ -67,6 +77,7 @@ def index(
         "chunk_tokens": chunk_tokens,
         "home": home,
         "allow_empty": allow_empty,
+        "urls": UrlPolicy(allow=tuple(allow_host or ())),
     }
     try:
         if watch:

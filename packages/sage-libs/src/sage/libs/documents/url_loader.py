@@ -64,7 +64,8 @@ def load_url(
         Traceback (most recent call last):
         sage.common.errors.AccessRefusedError: 'http://localhost/secrets' leads to 127.0.0.1, \
 which is loopback
-          hint: to fetch from there all the same, allow 'localhost' by name
+          hint: to fetch from there all the same, allow it by name: sage index --allow-host \
+localhost, or UrlPolicy(allow=('localhost',))
     """
     from sage.libs.documents.url_fetch import fetch  # late: it brings in the TLS library
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import NamedTuple, NoReturn
 from urllib.parse import quote
 
-from sage.common.errors import AccessRefusedError
+from sage.common.errors import AccessRefusedError, ConfigError, Problem
 
 __all__ = ["Target", "UrlPolicy", "is_url", "parse_url", "why_not_public"]
 
@@ -91,6 +91,9 @@ class UrlPolicy:
         timeout_s: Most seconds for one document, redirects and all.
         max_redirects: How many redirects are followed.
 
+    Raises:
+        ConfigError: if something allowed with a ``/`` in it is not a network.
+
     Example:
         >>> policy = UrlPolicy(allow=("wiki.example", "10.1.0.0/16"))
         >>> policy.check(parse_url("http://wiki.example:8080/a"), ["10.9.9.9"])
@@ -99,7 +102,8 @@ class UrlPolicy:
         Traceback (most recent call last):
         sage.common.errors.AccessRefusedError: 'http://intranet.example/' leads to 10.9.9.9, \
 which is private
-          hint: to fetch from there all the same, allow 'intranet.example' by name
+          hint: to fetch from there all the same, allow it by name: sage index --allow-host \
+intranet.example, or UrlPolicy(allow=('intranet.example',))
     """
 
     allow: tuple[str, ...] = ()
@@ -108,6 +112,16 @@ which is private
     max_bytes: int = 100_000_000
     timeout_s: float = 30.0
     max_redirects: int = 5
+
+    def __post_init__(self) -> None:
+        for entry in self.allow:
+            try:
+                if "/" in entry:
+                    ipaddress.ip_network(entry)
+            except ValueError as error:
+                problem = Problem("$.allow", f"{error}, got {entry!r}")
+                hint = "a host (wiki.example), a host and port, or a network (10.1.0.0/16)"
+                raise ConfigError("UrlPolicy", [problem], hint=hint) from error
 
     def check(self, target: Target, addresses: Sequence[str]) -> None:
         """Refuse a URL if any address that its host has may not be connected to.
@@ -126,7 +140,7 @@ which is private
             if reason := why_not_public(address):
                 raise AccessRefusedError(
                     f"{target.url!r} leads to {address}, which is {reason}",
-                    hint=f"to fetch from there all the same, allow {target.host!r} by name",
+                    hint=_how_to_allow(target.host),
                     url=target.url,
                     address=str(address),
                 )
@@ -134,7 +148,7 @@ which is private
                 raise AccessRefusedError(
                     f"{target.url!r} has port {target.port}, allowed are "
                     + ", ".join(map(str, self.ports)),
-                    hint=f"to fetch from there all the same, allow {target.authority!r} by name",
+                    hint=_how_to_allow(target.authority),
                     url=target.url,
                 )
 
@@ -145,6 +159,13 @@ which is private
     def _covers(self, address: _Address) -> bool:
         networks = [ipaddress.ip_network(entry) for entry in self.allow if "/" in entry]
         return any(address in network for network in networks)
+
+
+def _how_to_allow(name: str) -> str:
+    return (
+        f"to fetch from there all the same, allow it by name: sage index --allow-host {name}, "
+        f"or UrlPolicy(allow=({name!r},))"
+    )
 
 
 def is_url(source: str) -> bool:

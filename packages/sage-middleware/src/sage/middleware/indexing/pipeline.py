@@ -32,7 +32,7 @@ from sage.middleware.indexing.stages import (
 if TYPE_CHECKING:
     from sage.kernel import DataStream, LocalEnvironment
     from sage.libs.collection import CollectionWriter
-    from sage.libs.documents import Chunker, LoaderPool, Tokenizer
+    from sage.libs.documents import Chunker, LoaderPool, Tokenizer, UrlPolicy
     from sage.libs.embedding import Embedder
 
 __all__ = ["build_index"]
@@ -55,6 +55,7 @@ def build_index(
     home: str | os.PathLike[str] | None = None,
     patterns: Iterable[str] | None = None,
     allow_empty: bool = False,
+    urls: UrlPolicy | None = None,
     memory_limit_bytes: int | None = None,
     progress: Callable[[IndexProgress], Any] | None = None,
 ) -> IndexReport:
@@ -71,6 +72,7 @@ def build_index(
         home: SAGE's home directory, instead of ``$SAGE_HOME``.
         patterns: Globs that choose the files; by default every supported kind.
         allow_empty: Take the documents out of the collection if the directory holds none any more.
+        urls: What may be fetched; by default public addresses only.
         memory_limit_bytes: Resident memory from which fewer chunks are embedded at once; by default
             four fifths of what there is.
         progress: Called with an `IndexProgress` as the run goes on, from the run's threads.
@@ -98,7 +100,7 @@ def build_index(
             chunk_tokens=chunk_tokens,
             home=home,
         ) as writer,
-        LoaderPool() as pool,
+        LoaderPool(urls=urls) as pool,
     ):
         changes = find_changes(
             sources, writer.known(), patterns=patterns, recipe=_recipe(writer), fetch=pool.load
