@@ -13,7 +13,6 @@ import heapq
 import os
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Annotated, Any, Final, TypeVar
 
@@ -23,6 +22,7 @@ from msgspec import Meta
 
 from sage.common.config import configurable
 from sage.common.errors import ConfigError, Problem, StorageError
+from sage.libs.process_threads import ProcessThreads
 from sage.libs.vectors.filters import parse_filter
 from sage.libs.vectors.snapshot import read_snapshot, write_snapshot
 from sage.libs.vectors.store import (
@@ -93,7 +93,7 @@ class ShardedStore:
         except BaseException:
             self._close_shards()
             raise
-        self._threads = ThreadPoolExecutor(shards, thread_name_prefix="shard")
+        self._threads = ProcessThreads(shards, "shard")
 
     @property
     def index_kind(self) -> str:
@@ -226,7 +226,7 @@ def shard_of(row: str, shards: int) -> int:
 
     Example:
         >>> [shard_of(row, 4) for row in ("a", "b", "c")]
-        [3, 1, 3]
+        [3, 0, 0]
     """
     # The low bits of a CRC of short texts that differ in a digit are not spread; a product is.
     return (zlib.crc32(row.encode()) * 0x9E3779B1 & 0xFFFFFFFF) * shards >> 32
