@@ -400,3 +400,24 @@ def test_options_are_checked() -> None:
         QueryCache(max_entries=0)
     with pytest.raises(ConfigError, match=r"\$\.ttl_s"):
         QueryCache(ttl_s=0)
+
+
+def test_a_computation_whose_loop_was_closed_is_made_again() -> None:
+    """It will never end, and is not waited for."""
+    cache = QueryCache()
+    loop = asyncio.new_event_loop()
+
+    async def never() -> None:
+        await loop.create_future()
+
+    left = loop.create_task(cache.aget("why?", never))
+    loop.run_until_complete(asyncio.sleep(0))
+    loop.close()
+    found: list[Any] = []
+    asking = threading.Thread(
+        target=lambda: found.append(cache.get("why?", lambda: "because")), daemon=True
+    )
+    asking.start()
+    asking.join(WAIT_S / 10)
+    assert found == ["because"]
+    left._log_destroy_pending = False  # type: ignore[attr-defined]

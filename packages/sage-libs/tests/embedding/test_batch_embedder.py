@@ -352,3 +352,23 @@ def test_ctrl_c_ends_it() -> None:
     assert out.count("computing") <= 2
     assert err.rstrip().endswith("KeyboardInterrupt")
     assert "never retrieved" not in err
+
+
+def test_who_gives_up_waiting_for_the_stop_cancels_no_text() -> None:
+    """``asyncio.wait_for(stop, ...)`` ends the wait; what is queued is embedded all the same."""
+
+    async def main() -> None:
+        model = Model()
+        model.released.clear()
+        embedder = BatchEmbedder(model, linger_ms=0)
+        await embedder.start_background_processor()
+        vector = asyncio.create_task(embedder.embed_text("a"))
+        await asyncio.to_thread(model.entered.wait, WAIT_S)
+        stop = asyncio.create_task(embedder.stop_background_processor())
+        await asyncio.sleep(0)
+        stop.cancel()
+        await asyncio.gather(stop, return_exceptions=True)
+        model.released.set()
+        assert (await vector).shape == EXPECTED.embed(["a"])[0].shape
+
+    asyncio.run(main())

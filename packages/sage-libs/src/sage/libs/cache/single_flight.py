@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from collections.abc import Hashable
 from concurrent.futures import Future
@@ -38,6 +39,13 @@ class Flight:
         # A running future cannot be cancelled: a waiter that goes away takes nobody along.
         self.outcome.set_running_or_notify_cancel()
         self._loop = _running_loop()
+        self._pid = os.getpid()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether it will never land: its event loop was closed, or it is in the parent process."""
+        closed = self._loop is not None and self._loop.is_closed()
+        return closed or self._pid != os.getpid()
 
     def lead(self) -> Any:
         """Note that the running code computes this; returns what `landed` wants back."""
@@ -100,7 +108,7 @@ class Flights:
         """Return the flight of a key, and whether the caller is the one to lead it."""
         with self._lock:
             flight = self._by_key.get(key)
-            if flight is not None:
+            if flight is not None and not flight.is_lost:
                 flight.followers += 1
                 return flight, False
             flight = self._by_key[key] = Flight(key)

@@ -11,8 +11,8 @@ its first text has waited for ``linger_ms``. While one batch is computed the nex
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from sage.common.config import Annotated, Meta, configurable
@@ -21,6 +21,7 @@ from sage.libs.cache.lru_store import LruStore
 from sage.libs.cache.statistics import CacheStatistics
 from sage.libs.cache.store import Miss
 from sage.libs.embedding.texts import checked_texts
+from sage.libs.process_threads import ProcessThreads
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +74,8 @@ class BatchEmbedder:
         self._batch_size = batch_size
         self._linger_s = linger_ms / 1000
         self._cache = LruStore(max_entries=cache_size)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="sage-batch-embedder")
+        self._thread = ProcessThreads(1, "sage-batch-embedder")
+        self._pid = os.getpid()
         self._loop: asyncio.AbstractEventLoop | None = None
         # Who waits for the vector of a text that is queued or under way; each has its own future,
         # so that cancelling one leaves the others alone.
@@ -132,7 +134,7 @@ class BatchEmbedder:
         processor, self._processor = self._processor, None
         if processor is not None:
             self._queue.put_nowait(None)
-            await processor
+            await asyncio.shield(processor)  # whoever gives up waiting cancels nobody's text
 
     def get_stats(self) -> dict[str, float]:
         """Return counts since the embedder was made.
@@ -175,10 +177,13 @@ class BatchEmbedder:
     def _check_loop(self) -> asyncio.AbstractEventLoop:
         loop = asyncio.get_running_loop()
         if loop is not self._loop:
-            if self._loop is not None and self._loop.is_closed():
-                # It ended, perhaps by Ctrl-C, before all batches did.
+            ended = self._loop is not None and self._loop.is_closed()
+            if ended or self._pid != os.getpid():
+                # It ended, perhaps by Ctrl-C, before all batches did; or it is in the process that
+                # this one was forked from.
                 self._waiting.clear()
                 self._processor = None
+                self._pid = os.getpid()
             if self._waiting or self._processor is not None:
                 raise RuntimeError(
                     "this BatchEmbedder is in use on another event loop; make one for each"
@@ -254,7 +259,7 @@ class BatchEmbedder:
         self._batches += bool(texts)
         self._texts += len(texts)
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._compute, texts)
+        return await loop.run_in_executor(self._thread.executor, self._compute, texts)
 
     def _cancel(self, texts: list[str]) -> None:
         for promise in self._taken(texts):

@@ -17,6 +17,7 @@ from sage.common.config import Meta, configurable
 from sage.common.core.functions import Function
 from sage.common.errors import ConfigError, Problem, UnreachableError
 from sage.common.records import Passage, Query, Retrieved
+from sage.libs.process_threads import ProcessThreads
 from sage.middleware.operators.rag.fusing import (
     Fusion,
     Quotas,
@@ -87,14 +88,14 @@ class _Workers:
     """
 
     def __init__(self) -> None:
-        self._threads: dict[str, concurrent.futures.ThreadPoolExecutor] = {}
+        self._threads: dict[str, ProcessThreads] = {}
 
     def __reduce__(self) -> tuple[type[_Workers], tuple[()]]:
         return _Workers, ()
 
     def submit(self, name: str, call: Any) -> concurrent.futures.Future[Retrieved]:
         if name not in self._threads:
-            self._threads[name] = concurrent.futures.ThreadPoolExecutor(1, f"retrieve-{name}")
+            self._threads[name] = ProcessThreads(1, f"retrieve-{name}")
         return self._threads[name].submit(call)
 
     def close(self) -> None:
