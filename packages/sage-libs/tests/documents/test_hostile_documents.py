@@ -11,6 +11,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import docx
 import openpyxl
@@ -24,6 +25,7 @@ from sage.libs.documents import (
     fingerprint,
     load_document,
     load_documents,
+    loader_pool,
 )
 from sage.libs.documents.office_package import MOST_UNPACKED_BYTES
 from sage.libs.documents.rooted import open_resolved, resolve_below
@@ -397,3 +399,37 @@ def test_a_link_swapped_in_behind_the_check_is_refused(tree: Path) -> None:
             open_resolved(top, relative, shown="a.md")
         (tree / swapped).unlink()
         (tree / "moved").rename(tree / swapped)
+
+
+def test_front_matter_of_odd_values_is_no_reason_to_leave_a_document_out(tmp_path: Path) -> None:
+    """What cannot be sent or stored is replaced; the text is what counts."""
+    path = tmp_path / "a.md"
+    path.write_text(
+        '---\nserial: 123456789012345678901234567890\nby: "\\ud800"\n---\nWater boils.\n'
+    )
+    with LoaderPool(workers=1) as pool:
+        loaded = pool.load(path)
+    assert isinstance(loaded, Document)
+    assert loaded.metadata["front_matter"] == {
+        "serial": str(123456789012345678901234567890),
+        "by": "?",
+    }
+
+
+def test_a_pool_that_is_closed_while_a_process_starts_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody would end it, and it would read on for a minute while others wait for the close."""
+    pool = LoaderPool(workers=1)
+    started = []
+
+    class Starting(loader_pool._LoaderProcess):
+        def __init__(self, setup: Any) -> None:
+            super().__init__(setup)
+            started.append(self)
+            pool.close()
+
+    monkeypatch.setattr(loader_pool, "_LoaderProcess", Starting)
+    with pytest.raises(RuntimeError, match="is closed"):
+        pool.load(tmp_path / "a.md")
+    assert [process.alive for process in started] == [False]

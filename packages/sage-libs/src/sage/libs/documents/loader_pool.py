@@ -212,16 +212,24 @@ class LoaderPool:
 
     def _take(self) -> _LoaderProcess:
         with self._lock:
-            if self._closed:
-                raise RuntimeError("the LoaderPool is closed")
+            self._refuse_closed()
             process = self._idle.pop() if self._idle else None
             if process is not None:
                 self._busy.add(process)
                 return process
         process = _LoaderProcess(self._setup)
-        with self._lock:
-            self._busy.add(process)
+        try:
+            with self._lock:
+                self._refuse_closed()
+                self._busy.add(process)
+        except RuntimeError:  # closed while it started: nobody else would end it
+            process.kill()
+            raise
         return process
+
+    def _refuse_closed(self) -> None:
+        if self._closed:
+            raise RuntimeError("the LoaderPool is closed")
 
     def _put_back(self, process: _LoaderProcess) -> None:
         with self._lock:

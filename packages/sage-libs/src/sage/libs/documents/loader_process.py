@@ -12,7 +12,8 @@ import contextlib
 import os
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -117,7 +118,10 @@ def main(fd: int) -> None:
             _limit_processor_time(setup.timeout_s)
             reply = _reply(request, setup)
             try:
-                send(connection, reply)
+                try:
+                    send(connection, reply)
+                except (UnicodeEncodeError, OverflowError):
+                    send(connection, _without_odd_values(reply))
             except (UnicodeEncodeError, OverflowError, MemoryError) as error:
                 send(connection, _failure(error, setup))
 
@@ -141,6 +145,28 @@ def _reply(request: Request, setup: Setup) -> Reply:
     except Exception as error:
         return _failure(error, setup)
     return Reply(document)
+
+
+def _without_odd_values(reply: Reply) -> Reply:
+    """Return a document whose metadata can be sent: what is no valid text or number is replaced.
+
+    Front matter and properties of files may hold what MessagePack and JSON cannot.
+    """
+    if reply.document is None:
+        return reply
+    return Reply(replace(reply.document, metadata=_sendable(reply.document.metadata)))
+
+
+def _sendable(value: Any) -> Any:
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode("utf-8")
+    if isinstance(value, int) and not -(1 << 63) <= value < 1 << 63:
+        return str(value)
+    if isinstance(value, Mapping):
+        return {_sendable(key): _sendable(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_sendable(item) for item in value]
+    return value
 
 
 def _failure(error: Exception, setup: Setup) -> Reply:
