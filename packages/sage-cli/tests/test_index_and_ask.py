@@ -54,6 +54,16 @@ def test_index_again_does_nothing(sage, indexed):
     assert (report["added"], report["changed"], report["unchanged"]) == ([], [], 2)
 
 
+def test_chunks_that_the_model_does_not_read_to_the_end_are_warned_of(sage, docs):
+    """Who asks for more tokens than the model reads is told, on stderr and in the JSON."""
+    outcome = sage("index", docs, "--chunk-tokens", "500")
+    assert outcome.code == 0
+    assert "reads 256" in outcome.err
+    warnings = sage("index", docs, "-c", "b", "--chunk-tokens", "257", "--json").json["warnings"]
+    assert len(warnings) == 1
+    assert sage("index", docs, "-c", "c", "--json").json["warnings"] == []
+
+
 def test_a_host_that_is_not_public_has_to_be_allowed(sage):
     """The refusal names the option, and with the option the page is indexed."""
 

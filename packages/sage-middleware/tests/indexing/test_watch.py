@@ -85,5 +85,5 @@ def test_what_cannot_be_watched_is_refused(tmp_path):
     """Of a URL nobody tells when it changes, and what is not there cannot change."""
     with pytest.raises(ConfigError, match="got 'https://a"):
         watch_index("https://a.b/", tell=print)
-    with pytest.raises(DataError, match="no such directory"):
+    with pytest.raises(DataError, match="no such directory or file"):
         watch_index(tmp_path / "gone", tell=print)

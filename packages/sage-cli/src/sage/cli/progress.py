@@ -83,9 +83,15 @@ def progress_line(state: IndexProgress, elapsed_s: float) -> str:
         >>> from sage.middleware.indexing import IndexProgress
         >>> progress_line(IndexProgress(10, 40, 120, 1000.0, 4000), 2.0)
         'indexing: 10/40 documents, 60 chunks/s, 6 s left'
+        >>> progress_line(IndexProgress(0, 40, 120, 4000.0, 4000), 2.0)
+        'indexing: 0/40 documents, 60 chunks/s, writing'
     """
     share = state.size_bytes / state.total_bytes if state.total_bytes else 0.0
     left = f", {elapsed_s / share - elapsed_s:.0f} s left" if share > 0 else ""
+    if (
+        share >= 1
+    ):  # what is embedded has yet to be written, of which nobody knows how long it takes
+        left = ", writing"
     documents = f"{state.documents}/{state.total_documents} documents"
     return f"indexing: {documents}, {_rate(state, elapsed_s)}{left}"
 

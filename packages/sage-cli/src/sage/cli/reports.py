@@ -16,7 +16,7 @@ def print_report(report: IndexReport) -> None:
     """Print the counts of a run on stdout and its failures on stderr."""
     from rich.table import Table
 
-    from sage.cli.screen import results, shown_path
+    from sage.cli.screen import messages, results, shown_path
 
     table = Table(box=None, show_header=False, pad_edge=False)
     table.add_column(style="bold")
@@ -38,6 +38,8 @@ def print_report(report: IndexReport) -> None:
     roots = " ".join(shown_path(root) for root in report.roots)
     console.print(f"collection {report.collection!r} ← {roots}", style="bold")
     console.print(table)
+    for warning in report.warnings:
+        messages().print(f"\nwarning: {warning}", style="yellow", markup=False, soft_wrap=True)
     _print_failures(report)
 
 

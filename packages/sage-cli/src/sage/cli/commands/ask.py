@@ -96,7 +96,7 @@ def _filter(given: str | None) -> Mapping[str, Any] | None:
         return None
     from sage.common.errors import ConfigError, Problem
 
-    hint = 'quote it for the shell: --filter \'{"source": "a.md"}\''
+    hint = 'quote it for the shell: --filter \'{"media_type": "text/markdown"}\''
     try:
         found = json.loads(given)
     except ValueError as error:

@@ -155,7 +155,8 @@ class Endpoint:
             except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
                 failure = UnreachableError(
                     f"cannot reach {self.shown_url}: {self._clean(_not_connected(error))}",
-                    hint="check base_url (or OPENAI_BASE_URL) and that the server runs",
+                    hint="check base_url (or OPENAI_BASE_URL, VLLM_BASE_URL) and that the "
+                    "server runs",
                     url=self.shown_url,
                 )
             except (aiohttp.ServerDisconnectedError, aiohttp.ClientOSError) as error:

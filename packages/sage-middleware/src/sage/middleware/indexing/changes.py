@@ -98,7 +98,9 @@ def sources_of(sources: Source | Sequence[Source]) -> tuple[str, ...]:
         if not is_url(text):
             path = Path(text).expanduser()
             if not path.exists():
-                raise DataError(f"no such directory: {text!r}", hint="check the path", path=text)
+                raise DataError(
+                    f"no such directory or file: {text!r}", hint="check the path", path=text
+                )
             text = os.path.realpath(path)
         found.append(text)
     return tuple(dict.fromkeys(found))

@@ -198,6 +198,16 @@ class _Run:
             plan=self.plan,
             batch_size=self.sizes.size,
             batch_halvings=self.sizes.halvings,
+            warnings=self._warnings(),
+        )
+
+    def _warnings(self) -> tuple[str, ...]:
+        read, cut = self.embed.max_tokens, self.writer.chunk_tokens
+        if read is None or cut <= read:
+            return ()
+        return (
+            f"a chunk may have {cut} tokens, and {self.writer.model!r} reads {read}: what stands "
+            f"behind them is found by its words alone; --chunk-tokens {read} or less avoids that",
         )
 
 

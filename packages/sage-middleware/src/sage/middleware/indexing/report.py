@@ -66,6 +66,7 @@ class IndexReport:
         plan: The pipeline that ran, as text; empty if there was nothing to index.
         batch_size: Most chunks that were embedded at once, at the end of the run.
         batch_halvings: How often that was halved because memory ran short.
+        warnings: What was done as asked and is probably not meant, one sentence each.
 
     Example:
         >>> report = IndexReport("default", ("docs",), added=("a.md", "b.md"), elapsed_s=0.5)
@@ -87,6 +88,7 @@ class IndexReport:
     plan: str = ""
     batch_size: int = 0
     batch_halvings: int = 0
+    warnings: tuple[str, ...] = ()
 
     @property
     def did_something(self) -> bool:

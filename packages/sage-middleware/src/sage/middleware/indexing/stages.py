@@ -160,6 +160,12 @@ class EmbedPieces:
     def _embedder(self) -> _Embedder:
         return self._load()
 
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens of a text the model reads; None if nobody knows, or nobody asked it."""
+        loaded = vars(self).get("_embedder")
+        return getattr(loaded, "max_tokens", None)
+
     def __call__(self, batch: Sequence[Piece | FailedDocument]) -> list[Embedded | FailedDocument]:
         """Return the batch with vectors, in the same order; failures pass."""
         pieces = [record for record in batch if isinstance(record, Piece)]
