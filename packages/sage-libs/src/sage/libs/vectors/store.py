@@ -268,7 +268,11 @@ def _matrix(dim: int, vectors: npt.ArrayLike, rows: int | None = None) -> Vector
     if rows == 0 and matrix.size == 0:
         return np.empty((0, dim), dtype=np.float32)
     if matrix.ndim != 2 or matrix.shape[1] != dim:
-        raise DataError(f"expected vectors of dimension {dim}, got an array of {matrix.shape}")
+        raise DataError(
+            f"expected vectors of dimension {dim}, got an array of {matrix.shape}",
+            hint="vectors of one store are of one model: is it still the one that made the store, "
+            "also behind an address?",
+        )
     if rows is not None and len(matrix) != rows:
         raise DataError(f"got {rows} ids and {len(matrix)} vectors")
     return matrix
