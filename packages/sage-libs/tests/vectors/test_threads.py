@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,3 +93,26 @@ def test_a_writer_is_alone_and_is_let_in() -> None:
     for reader in readers:
         reader.join()
     assert seen == [set()] * 50
+
+
+@pytest.mark.parametrize("kind", [SmallFaissStore, NumpyStore])
+def test_threads_that_save_at_once_leave_a_whole_store(kind: type, tmp_path: Path) -> None:
+    """Each saves what is there; none removes the files of another."""
+    store: VectorStore = kind(dim=8, path=tmp_path / "s")
+    vectors = np.random.default_rng(0).normal(size=(4, 40, 8))
+    together = threading.Barrier(4)
+
+    def put(thread: int) -> None:
+        for n in range(0, 40, 4):
+            ids = [f"{thread}-{n + part}" for part in range(4)]
+            together.wait(30)
+            store.upsert(ids, vectors[thread, n : n + 4])
+            store.flush()
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(put, range(4)))
+    store.close()
+    again: VectorStore = kind(dim=8, path=tmp_path / "s")
+    assert again.count() == 160
+    found = [hits[0].id for hits in again.search(vectors[2], top_k=1)]
+    assert found == [f"2-{n}" for n in range(40)]

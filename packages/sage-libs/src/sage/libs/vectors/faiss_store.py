@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Final
 
@@ -61,6 +62,7 @@ class FaissStore:
         self._rows = Rows()
         self._index = self._new_index()
         self._lock = SharedLock()
+        self._changing = threading.Lock()  # a save too: two at once would remove each other's files
         self._files = StoreFiles("faiss", path, dim=dim, model=model)
         self._load()
 
@@ -86,7 +88,7 @@ class FaissStore:
         if not len(ids):
             return
         self._files.claim()
-        with self._lock.alone():
+        with self._changing, self._lock.alone():
             fresh = self._redescribed(ids, matrix, rows, lines)
             if not len(fresh):
                 return
@@ -103,7 +105,7 @@ class FaissStore:
         if not len(ids):
             return
         self._files.claim()
-        with self._lock.alone():
+        with self._changing, self._lock.alone():
             if self._rows.delete(ids):
                 self._files.dirty = True
                 self._tidy()
@@ -133,19 +135,20 @@ class FaissStore:
         Raises:
             StorageError: if it cannot be written; what was saved before is still there.
         """
-        if not self._files.dirty:
-            return
-        with self._lock.alone():
-            self._index.settle()
-        # Nobody else writes meanwhile, so that searching may go on.
-        with self._lock.shared():
-            self._files.write(
-                {"index": self._index.kind},
-                {
-                    "index.faiss": self._index.write,
-                    "rows.msgpack": lambda write: write(self._rows.encoded()),
-                },
-            )
+        with self._changing:
+            if not self._files.dirty:
+                return
+            with self._lock.alone():
+                self._index.settle()
+            # Nobody else writes meanwhile, so that searching may go on.
+            with self._lock.shared():
+                self._files.write(
+                    {"index": self._index.kind},
+                    {
+                        "index.faiss": self._index.write,
+                        "rows.msgpack": lambda write: write(self._rows.encoded()),
+                    },
+                )
 
     def close(self) -> None:
         """Save, see `flush`, and let other processes write."""

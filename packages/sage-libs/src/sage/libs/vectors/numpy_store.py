@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
@@ -52,6 +53,7 @@ class NumpyStore:
         self._rows = Rows()
         self._numbers = GrowingArray(np.float32)
         self._lock = SharedLock()
+        self._changing = threading.Lock()  # a save too: two at once would remove each other's files
         self._files = StoreFiles("numpy", path, dim=dim, model=model)
         self._load()
 
@@ -77,7 +79,7 @@ class NumpyStore:
         if not len(ids):
             return
         self._files.claim()
-        with self._lock.alone():
+        with self._changing, self._lock.alone():
             self._rows.append(ids, rows, lines)
             self._numbers.extend(matrix.ravel())
             self._files.dirty = True
@@ -87,7 +89,7 @@ class NumpyStore:
         if not len(ids):
             return
         self._files.claim()
-        with self._lock.alone():
+        with self._changing, self._lock.alone():
             self._files.dirty = self._rows.delete(ids) or self._files.dirty
 
     def search(
@@ -114,21 +116,22 @@ class NumpyStore:
         Raises:
             StorageError: if it cannot be written; what was saved before is still there.
         """
-        if not self._files.dirty:
-            return
-        with self._lock.alone():
-            if self._rows.alive < len(self._rows):
-                self._rows, kept = self._rows.compacted()
-                matrix, self._numbers = self._matrix, GrowingArray(np.float32)
-                self._numbers.extend(matrix[kept].ravel())
-        with self._lock.shared():
-            self._files.write(
-                {"rows": len(self._rows)},
-                {
-                    "vectors.f32": lambda write: write(self._matrix.tobytes()),
-                    "rows.msgpack": lambda write: write(self._rows.encoded()),
-                },
-            )
+        with self._changing:
+            if not self._files.dirty:
+                return
+            with self._lock.alone():
+                if self._rows.alive < len(self._rows):
+                    self._rows, kept = self._rows.compacted()
+                    matrix, self._numbers = self._matrix, GrowingArray(np.float32)
+                    self._numbers.extend(matrix[kept].ravel())
+            with self._lock.shared():
+                self._files.write(
+                    {"rows": len(self._rows)},
+                    {
+                        "vectors.f32": lambda write: write(self._matrix.tobytes()),
+                        "rows.msgpack": lambda write: write(self._rows.encoded()),
+                    },
+                )
 
     def close(self) -> None:
         """Save, see `flush`, and let other processes write."""
