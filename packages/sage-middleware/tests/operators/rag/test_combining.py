@@ -19,6 +19,7 @@ from sage.kernel.testing import CollectingSink
 from sage.libs.cache import QueryCache
 from sage.libs.collection import CollectionSink
 from sage.libs.generation.testing import FakeOpenAIServer
+from sage.middleware.operators.rag.context_fusion import _Answer, _FuseAnswers
 from sage.middleware.rag.operators import (
     BM25Retriever,
     CachedRetriever,
@@ -503,3 +504,39 @@ def test_the_multi_source_snippet_runs(tmp_path: Any, monkeypatch: Any) -> None:
         sources = {name for passage in answer.passages for name in passage.metadata["found_in"]}
         assert sources == {"documents", "code", "web"}
         assert answer.text == "Iron rusts [1]."
+
+
+class FakeMoment:
+    """What a function of one key is given, at a moment that stands still."""
+
+    now_s = 5.0
+
+    def __init__(self) -> None:
+        self.timers = self
+        self.due: set[float] = set()
+        self.value: Any = None
+        self.set_processing_timer, self.delete_processing_timer = self.due.add, self.due.discard
+
+    def state(self, _: Any) -> FakeMoment:
+        return self
+
+    def get(self) -> Any:
+        return self.value
+
+    def set(self, value: Any) -> None:
+        self.value = value
+
+    def clear(self) -> None:
+        self.value = None
+
+
+def test_answers_of_one_moment_are_all_given_out() -> None:
+    """One that is joined does not take along the timer of one that came at the same time."""
+    moment, gather = FakeMoment(), _FuseAnswers(ContextFusionOperator(timeout_s=1), 2)
+    gather.open(moment)
+    answer = words().map("iron")
+    found = [a for n in (0, 0, 1) for a in gather.process(_Answer(n, 0.0, answer), moment)]
+    assert [one.partial for one in found] == [False]
+    assert moment.due == {6.0}
+    assert [one.partial for one in gather.on_timer(6.0, moment)] == [True]
+    assert moment.due == set()

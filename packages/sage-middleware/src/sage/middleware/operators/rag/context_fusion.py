@@ -185,10 +185,12 @@ class _FuseAnswers(ProcessFunction[_Answer, Retrieved]):
             yield self._fused(_one_of_each(waiting), waiting, ctx)
 
     def _fused(self, group: list[_Answer], waiting: list[_Answer], ctx: Any) -> Retrieved:
-        for answer in group:
-            ctx.timers.delete_processing_timer(answer.due_s)
         taken = set(map(id, group))
-        self._keep([answer for answer in waiting if id(answer) not in taken])
+        left = [answer for answer in waiting if id(answer) not in taken]
+        # Answers that came at one moment share a timer.
+        for due_s in {answer.due_s for answer in group} - {answer.due_s for answer in left}:
+            ctx.timers.delete_processing_timer(due_s)
+        self._keep(left)
         return self._operator.fuse([answer.answer for answer in group], self._expected)
 
     def _kept(self) -> list[_Answer]:
