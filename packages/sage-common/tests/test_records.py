@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sage.common.errors import DataError
-from sage.common.records import Answer, Chunk, Citation, Passage, Prompt, Query, Retrieved
+from sage.common.records import Answer, Chunk, Citation, Document, Passage, Prompt, Query, Retrieved
 
 
 @pytest.mark.parametrize(
@@ -118,3 +118,14 @@ def test_steps_ride_along_and_all_of_it_becomes_json() -> None:
     assert passage.get("nope", 1) == 1
     with pytest.raises(KeyError):
         passage["nope"]
+
+
+def test_a_document_is_one_passage() -> None:
+    """What a loader returns can be searched as it is, with its place and what is known of it."""
+    passage = Passage.of(Document("Iron rusts.", source="iron.md", metadata={"title": "Iron"}))
+    assert (passage.text, passage.place, passage["metadata"]) == (
+        "Iron rusts.",
+        "iron.md",
+        {"title": "Iron"},
+    )
+    assert (passage.start, passage.end, bool(passage.doc_id)) == (0, 11, True)

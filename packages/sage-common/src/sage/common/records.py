@@ -193,8 +193,10 @@ class Passage(Record):
         return where
 
     @classmethod
-    def of(cls, value: Passage | Chunk | Mapping[str, Any] | str) -> Passage:
+    def of(cls, value: Passage | Chunk | Document | Mapping[str, Any] | str) -> Passage:
         """Return ``value`` as a passage; mappings need ``text``, other keys become metadata.
+
+        A document is one passage, as it is: cut a long one into chunks first.
 
         Raises:
             DataError: if it is nothing like a passage.
@@ -213,6 +215,15 @@ class Passage(Record):
                 end=value.end,
                 metadata=value.metadata,
             )
+        if isinstance(value, Document):
+            return cls(
+                value.text,
+                doc_id=value.doc_id or content_id(value.text),
+                source=value.source,
+                start=0,
+                end=len(value.text),
+                metadata=value.metadata,
+            )
         if isinstance(value, Mapping) and isinstance(value.get("text"), str):
             own = {f.name for f in fields(cls)}
             given = {name: item for name, item in value.items() if name in own}
@@ -221,7 +232,7 @@ class Passage(Record):
             given.setdefault("doc_id", content_id(value["text"]))
             return cls(**given)
         raise DataError(
-            f"expected a passage (a mapping with 'text'), "
+            f"expected a passage (text, a document, a chunk or a mapping with 'text'), "
             f"got {type(value).__name__}: {value!r:.200}"
         )
 
