@@ -107,3 +107,10 @@ def test_fingerprints_go_by_content(tree: Path) -> None:
     (tree / "copy.md").write_text("b.md")
     assert before == fingerprint(tree / "b.md") == fingerprint(tree / "copy.md")
     assert before != fingerprint(tree / "z.md")
+
+
+def test_one_pattern_may_stand_alone(tmp_path: Path) -> None:
+    """A text is one pattern, and not one for each of its characters, of which ``*`` is all."""
+    for name in ("a.md", "b.txt"):
+        (tmp_path / name).write_text("x")
+    assert [path.name for path in find_documents(tmp_path, "*.md")] == ["a.md"]

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
+from sage.common.errors import DataError
 from sage.common.records import Document
 from sage.libs.documents import load_document
 from sage.libs.documents.loader_pool import LoadFailure, load_documents
@@ -26,3 +29,9 @@ def test_documents_come_in_the_order_of_their_paths_as_load_document_gives_them(
     assert "no such file" in missing.message
     assert loaded == [load_document(path, root=tmp_path) for path in paths]
     assert all(isinstance(document, Document) for document in loaded)
+
+
+def test_one_path_is_no_list_of_paths() -> None:
+    """A path is not taken apart into its letters."""
+    with pytest.raises(DataError, match=r"expected a list of paths, got one: 'a\.md'"):
+        list(load_documents("a.md", workers=1))

@@ -6,7 +6,7 @@ import signal
 
 import pytest
 
-from sage.common.errors import DataError, SageError, UnknownNameError
+from sage.common.errors import ConfigError, DataError, SageError, UnknownNameError
 from sage.libs.collection import Collection
 from sage.libs.generation.testing import FakeOpenAIServer
 from sage.middleware.indexing import IndexingStopped, IndexProgress, build_index
@@ -232,3 +232,14 @@ def test_a_server_embeds_what_is_indexed(index, monkeypatch):
         monkeypatch.setenv("VLLM_BASE_URL", server.base_url)
         report = index(model="vllm:served-and-not-here")
     assert (len(report.added), report.failed) == (3, ())
+
+
+def test_one_pattern_chooses_the_files(index):
+    """A pattern that stands alone is one pattern."""
+    assert names(index(patterns="*.md").added) == ["water.md"]
+
+
+def test_chunks_of_no_tokens_are_refused(index):
+    """A size that is none is an error, and not the default."""
+    with pytest.raises(ConfigError, match="at least 1, got 0"):
+        index(chunk_tokens=0)

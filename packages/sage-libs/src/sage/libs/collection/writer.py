@@ -72,9 +72,7 @@ class CollectionWriter:
         self.store = _agreed_store(layout.name, self._meta, store)
         require_library(self.store)
         self.chunker = _agreed_chunker(self._meta, chunker)
-        self.chunk_tokens = (
-            chunk_tokens or (self._meta.chunk_tokens if self._meta else 0) or CHUNK_TOKENS
-        )
+        self.chunk_tokens = _agreed_chunk_tokens(self._meta, chunk_tokens)
         if self._meta is not None and self._meta.model != self.model:
             self._base = None  # it is empty, and nothing of it fits to the new model
         self.dim = self._meta.dim if self._meta is not None and self._base is not None else 0
@@ -356,6 +354,15 @@ def _agreed_chunker(meta: Meta | None, asked: str | None) -> str:
     if asked is None:
         return (meta.chunker if meta is not None else "") or DEFAULT_CHUNKER
     registry("chunkers").get(asked)  # raises, with the names there are
+    return asked
+
+
+def _agreed_chunk_tokens(meta: Meta | None, asked: int | None) -> int:
+    if asked is None:
+        return (meta.chunk_tokens if meta is not None else 0) or CHUNK_TOKENS
+    if not isinstance(asked, int) or asked < 1:
+        message = f"must be a whole number, at least 1, got {asked!r}"
+        raise ConfigError("collection", [Problem("$.chunk_tokens", message)])
     return asked
 
 

@@ -56,7 +56,8 @@ def find_documents(
         raise DataError(
             f"no such directory: {os.fspath(root)!r}", hint="check the path", path=os.fspath(root)
         )
-    wanted = None if patterns is None else [_compiled(pattern) for pattern in patterns]
+    given = [patterns] if isinstance(patterns, str) else patterns
+    wanted = None if given is None else [_compiled(pattern) for pattern in given]
     real_top = os.path.realpath(top)
     for path in _walk(top):
         if wanted is None:

@@ -181,7 +181,16 @@ class LoaderPool:
     def load_all(
         self, sources: Iterable[str | os.PathLike[str]]
     ) -> Iterator[Document | LoadFailure]:
-        """Yield for each source its document or a `LoadFailure`, in the order of the sources."""
+        """Yield for each source its document or a `LoadFailure`, in the order of the sources.
+
+        Raises:
+            DataError: if one path is given in place of several.
+        """
+        if isinstance(sources, (str, os.PathLike)):
+            raise DataError(
+                f"expected a list of paths, got one: {os.fspath(sources)!r:.200}",
+                hint="put it into a list, or load it with load_document",
+            )
         waiting: deque[Future[Document | LoadFailure]] = deque()
         try:
             for source in sources:

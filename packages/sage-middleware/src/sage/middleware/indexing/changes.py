@@ -127,7 +127,8 @@ def find_changes(
         DataError: if a directory or file does not exist.
     """
     roots = sources_of(sources)
-    chosen = None if patterns is None else list(patterns)
+    given = [patterns] if isinstance(patterns, str) else patterns
+    chosen = None if given is None else list(given)
     files: list[FoundFile] = []
     failed: list[FailedDocument] = []
     seen: set[str] = set()
