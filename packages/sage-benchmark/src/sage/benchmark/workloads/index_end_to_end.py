@@ -110,6 +110,7 @@ ROW = Row(
     measure=f"{_HERE}:measure",
     size=5_150,
     quick_size=12,
+    timeout_s=900,
     contestants=(
         Contestant(
             name="parts by hand",
