@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
@@ -19,6 +19,7 @@ from sage.common.errors import EndpointError, MissingKeyError
 from sage.libs.embedding.texts import checked_texts
 from sage.libs.endpoint.address import openai_address, vllm_address
 from sage.libs.endpoint.background_loop import run_in_background
+from sage.libs.endpoint.client import EndpointClient
 from sage.libs.endpoint.endpoint import Endpoint
 from sage.libs.endpoint.retry import RetryPolicy
 
@@ -36,7 +37,7 @@ _REFUSED_INPUT = (400, 413, 422)
 
 
 @configurable
-class OpenAIEmbedder:
+class OpenAIEmbedder(EndpointClient):
     """Embeds with a model behind an OpenAI-compatible endpoint; a vLLM server is one.
 
     Texts are sent in batches, several at a time, and vectors come back as base64 where the server
@@ -150,20 +151,6 @@ class OpenAIEmbedder:
             # The first failure has cancelled the other requests; it alone says what is wrong.
             raise failures.exceptions[0] from None
         return np.concatenate([parts[start] for start in sorted(parts)])
-
-    def close(self) -> None:
-        """Close the connections that `embed` keeps open."""
-        run_in_background(self.aclose())
-
-    async def aclose(self) -> None:
-        """Close the connections made on the running event loop."""
-        await self._endpoint.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     async def _learned_dim(self) -> int:
         if self._dim is None:

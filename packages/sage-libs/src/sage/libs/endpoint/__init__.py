@@ -10,18 +10,21 @@ Layout::
     retry.py            when to ask again
     sse.py              server-sent events
     background_loop.py  an event loop on a thread, for synchronous callers
+    client.py           EndpointClient: what those who ask have in common
 """
 
 from __future__ import annotations
 
 from sage.libs.endpoint.address import Address, openai_address, vllm_address
 from sage.libs.endpoint.background_loop import run_in_background
+from sage.libs.endpoint.client import EndpointClient
 from sage.libs.endpoint.endpoint import Endpoint
 from sage.libs.endpoint.retry import RetryPolicy
 
 __all__ = [
     "Address",
     "Endpoint",
+    "EndpointClient",
     "RetryPolicy",
     "openai_address",
     "run_in_background",

@@ -6,7 +6,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Any
 
 import msgspec
 
@@ -15,6 +15,7 @@ from sage.common.errors import EndpointError, MissingKeyError
 from sage.common.records import Answer, Prompt, Usage
 from sage.libs.endpoint.address import openai_address
 from sage.libs.endpoint.background_loop import run_in_background
+from sage.libs.endpoint.client import EndpointClient
 from sage.libs.endpoint.endpoint import Endpoint
 from sage.libs.endpoint.retry import RetryPolicy
 from sage.libs.generation.citations import check_citations
@@ -26,7 +27,7 @@ _OFFLINE = "use ExtractiveGenerator, or set OPENAI_BASE_URL to a local server"
 
 
 @configurable
-class OpenAIGenerator:
+class OpenAIGenerator(EndpointClient):
     """Answers with a model behind an OpenAI-compatible endpoint, with real token streaming.
 
     Overload (429, its ``Retry-After`` honoured), server faults (5xx) and broken connections are
@@ -156,20 +157,6 @@ class OpenAIGenerator:
         if not written.finish_reason:
             raise self._broken("the stream ended before the answer did", partial=written.text)
         yield self._answer(prompt, written, started)
-
-    def close(self) -> None:
-        """Close the connections that `generate` and `stream` keep open."""
-        run_in_background(self.aclose())
-
-    async def aclose(self) -> None:
-        """Close the connections made on the running event loop."""
-        await self._endpoint.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def _body(self, prompt: Prompt) -> dict[str, Any]:
         options = {name: value for name, value in self._options.items() if value is not None}
