@@ -200,13 +200,6 @@ class ShardedStore:
         """Become the one who writes; the first to do so leaves the manifest."""
         if self._path is None or self._lock is None or self._lock.owned:
             return
-        try:
-            self._path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"cannot write the vector store {str(self._path)!r}: {error.strerror}",
-                path=str(self._path),
-            ) from error
         self._lock.own()
         if not self._read_manifest():
             write_snapshot(self._path, {"kind": _KIND, **self._facts, "model": self.model}, {})

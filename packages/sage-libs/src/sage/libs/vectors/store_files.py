@@ -67,13 +67,6 @@ class StoreFiles:
         """
         if self._path is None or self._lock is None or self._lock.owned:
             return
-        try:
-            self._path.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"cannot write the vector store {str(self._path)!r}: {error.strerror}",
-                path=str(self._path),
-            ) from error
         self._lock.own()
         if current_token(self._path) != self._token:
             self._lock.release()

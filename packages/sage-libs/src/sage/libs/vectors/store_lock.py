@@ -52,12 +52,13 @@ class StoreLock:
     """The lock of one store on its directory; let go of by `release`, or with the process.
 
     Args:
-        directory: The store's directory; it must exist once the lock is asked for.
+        directory: The store's directory; it must exist once the lock is shared.
         together: Whether the stores of this process on the directory count as one, because the
             library under them shares it by itself.
     """
 
     def __init__(self, directory: Path, *, together: bool = False) -> None:
+        self._directory = directory
         self._path = Path(os.path.realpath(directory))
         self._me = _PROCESS if together else id(self)
         self._held: weakref.finalize[..., StoreLock] | None = None
@@ -71,11 +72,19 @@ class StoreLock:
         self._take(fcntl.LOCK_SH)
 
     def own(self) -> None:
-        """Hold it alone, from now until `release`.
+        """Hold it alone, from now until `release`; make its directory if it is not there.
 
         Raises:
-            StorageError: if somebody else has the store; the process is named.
+            StorageError: if somebody else has the store; the process is named. If the directory
+                cannot be made.
         """
+        try:
+            self._directory.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write the vector store {str(self._directory)!r}: {error.strerror}",
+                path=str(self._directory),
+            ) from error
         self._take(fcntl.LOCK_EX)
 
     @property
